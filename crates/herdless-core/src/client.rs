@@ -1,0 +1,224 @@
+//! The narrow waist: one method that every backend has, and the typed methods on top of it.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::{
+    Acl, Create, CreateMode, Delete, Error, Exists, GetChildren, GetData, GetEphemerals, Multi,
+    MultiOp, NodePath, Operation, Request, Response, Session, SetData, Sync as SyncOp, Version,
+    Watched,
+};
+
+/// Somebody who carries requests out: the transport, the in-memory backend, or a wrapper around one.
+///
+/// Implementers keep the five points of the [contract](crate#the-contract-of-every-backend). Users call the methods of
+/// [`ClientExt`]. The trait can be made into an object: `Arc<dyn Client>` is a `Client`.
+pub trait Client: Send + Sync {
+    /// Gives `request` its place behind everything submitted before it on this session, and returns the future of its
+    /// answer. Never blocks; may be called from a `Drop`.
+    fn submit(&self, request: Request) -> Response;
+
+    /// The current session. After an expiry it is another one; a handle obtained earlier goes on to speak for the old.
+    fn session(&self) -> Session;
+}
+
+macro_rules! forward {
+    ($($pointer:ty)*) => {
+        $(impl<C: Client + ?Sized> Client for $pointer {
+            fn submit(&self, request: Request) -> Response {
+                (**self).submit(request)
+            }
+
+            fn session(&self) -> Session {
+                (**self).session()
+            }
+        })*
+    };
+}
+
+forward! { &C Box<C> Arc<C> }
+
+/// The operations, typed. Implemented for every [`Client`].
+///
+/// # Ordering
+///
+/// The request of every method takes its place in the session's order **when the method is called**, not when its
+/// future is first polled.
+///
+/// # Cancel safety
+///
+/// Dropping a returned future stops listening; the request is carried out all the same.
+///
+/// # Errors
+///
+/// All methods yield an [`Error`], whose variant says what is known of the effect.
+///
+/// # Examples
+///
+/// ```
+/// use herdless_core::{Client, ClientExt, CreateMode, Error, NodePath};
+///
+/// async fn remember(client: &impl Client, path: &NodePath) -> Result<i32, Error> {
+///     // Both leave in one go: the read sees the node, because a session's requests are carried out in order.
+///     let created = client.create(path, "hello", CreateMode::Persistent);
+///     let read = client.get(path);
+///     created.await?;
+///     let (data, stat) = read.await?;
+///     assert_eq!(data, "hello");
+///     Ok(stat.version)
+/// }
+/// ```
+pub trait ClientExt: Client {
+    /// Submits any [`Operation`].
+    fn call<O: Operation>(&self, operation: O) -> Call<O> {
+        Call {
+            response: self.submit(operation.into_request()),
+            operation: PhantomData,
+        }
+    }
+
+    /// Creates a node open to anyone; yields its path (with its digits, if sequential) and Stat. 1 round trip.
+    ///
+    /// Refused with `NodeExists`, `NoNode` (no parent), `NoChildrenForEphemerals`.
+    fn create(&self, path: &NodePath, data: impl Into<Bytes>, mode: CreateMode) -> Call<Create> {
+        self.call(Create {
+            path: path.clone(),
+            data: data.into(),
+            acl: Acl::open(),
+            mode,
+        })
+    }
+
+    /// Deletes a node without children. 1 round trip. Refused with `NoNode`, `BadVersion`, `NotEmpty`.
+    fn delete(&self, path: &NodePath, version: Version) -> Call<Delete> {
+        self.call(Delete {
+            path: path.clone(),
+            version,
+        })
+    }
+
+    /// The node's Stat, or `None`. 1 round trip.
+    fn exists(&self, path: &NodePath) -> Call<Exists> {
+        self.call(Exists {
+            path: path.clone(),
+            watch: false,
+        })
+    }
+
+    /// As [`exists`](Self::exists), and a watch for the node's creation, change or deletion.
+    fn exists_and_watch(&self, path: &NodePath) -> Call<Watched<Exists>> {
+        self.call(Watched(Exists {
+            path: path.clone(),
+            watch: true,
+        }))
+    }
+
+    /// The node's data and Stat. 1 round trip. Refused with `NoNode`.
+    fn get(&self, path: &NodePath) -> Call<GetData> {
+        self.call(GetData {
+            path: path.clone(),
+            watch: false,
+        })
+    }
+
+    /// As [`get`](Self::get), and a watch for the node's change or deletion.
+    fn get_and_watch(&self, path: &NodePath) -> Call<Watched<GetData>> {
+        self.call(Watched(GetData {
+            path: path.clone(),
+            watch: true,
+        }))
+    }
+
+    /// Sets the node's data; yields the new Stat. 1 round trip. Refused with `NoNode`, `BadVersion`.
+    fn set(&self, path: &NodePath, data: impl Into<Bytes>, version: Version) -> Call<SetData> {
+        self.call(SetData {
+            path: path.clone(),
+            data: data.into(),
+            version,
+        })
+    }
+
+    /// The names of the node's children, in no order, and the node's Stat. 1 round trip. Refused with `NoNode`.
+    fn children(&self, path: &NodePath) -> Call<GetChildren> {
+        self.call(GetChildren {
+            path: path.clone(),
+            watch: false,
+        })
+    }
+
+    /// As [`children`](Self::children), and a watch for a child's creation or deletion.
+    fn children_and_watch(&self, path: &NodePath) -> Call<Watched<GetChildren>> {
+        self.call(Watched(GetChildren {
+            path: path.clone(),
+            watch: true,
+        }))
+    }
+
+    /// The paths of this session's ephemeral nodes that begin with `prefix`. 1 round trip.
+    fn ephemerals(&self, prefix: &NodePath) -> Call<GetEphemerals> {
+        self.call(GetEphemerals {
+            prefix: prefix.clone(),
+        })
+    }
+
+    /// Carries out several writes and checks, all or none. 1 round trip. Refused with
+    /// [`MultiRefused`](Error::MultiRefused), which names the operation.
+    fn multi(&self, operations: Vec<MultiOp>) -> Call<Multi> {
+        self.call(Multi { operations })
+    }
+
+    /// Catches up: reads after it reflect every write that was committed before it. 1 round trip.
+    fn sync(&self, path: &NodePath) -> Call<SyncOp> {
+        self.call(SyncOp { path: path.clone() })
+    }
+
+    /// Ends the session: its ephemeral nodes go at once, and the client accepts nothing more. 1 round trip.
+    fn close(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let response = self.submit(Request::CloseSession);
+        async move { response.await.map(drop) }
+    }
+}
+
+impl<C: Client + ?Sized> ClientExt for C {}
+
+/// The future of one operation's outcome.
+#[must_use = "the request has been sent, but its outcome is not known until the call is awaited"]
+pub struct Call<O> {
+    response: Response,
+    operation: PhantomData<fn() -> O>,
+}
+
+impl<O: Operation> Call<O> {
+    /// If this call is dropped before it has yielded, its outcome goes to `undo`; see [`Response::on_abandon`].
+    pub fn on_abandon(self, undo: impl FnOnce(Result<O::Output, Error>) + Send + 'static) -> Self {
+        let response = self
+            .response
+            .on_abandon(move |outcome| undo(outcome.and_then(O::output)));
+        Self {
+            response,
+            operation: PhantomData,
+        }
+    }
+}
+
+impl<O: Operation> Future for Call<O> {
+    type Output = Result<O::Output, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.response)
+            .poll(cx)
+            .map(|outcome| outcome.and_then(O::output))
+    }
+}
+
+impl<O> fmt::Debug for Call<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").finish_non_exhaustive()
+    }
+}

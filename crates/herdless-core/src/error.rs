@@ -1,0 +1,167 @@
+//! Errors, sorted by what is known of the effect.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// Why a request has no answer, and what is known of its effect.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server said no. Nothing changed.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+
+    /// The server said no to one operation of a [`Multi`](crate::Multi), so none took effect. Nothing changed.
+    #[error("operation {index} of the multi refused: {refusal}")]
+    MultiRefused {
+        /// Which operation, from 0.
+        index: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+
+    /// The request was on its way when the connection was lost: **it may or may not have happened.**
+    #[error("connection lost: the request may or may not have happened")]
+    ConnectionLost,
+
+    /// The server failed in a way that does not tell: **it may or may not have happened.** The number is ZooKeeper's
+    /// code (`KeeperException.Code`).
+    #[error("server error {0}: the request may or may not have happened")]
+    Uncertain(i32),
+
+    /// The session is over: its ephemeral nodes and its watches are gone. A request that was on its way may or may
+    /// not have happened before that; one that was not sent did not.
+    #[error("session expired")]
+    SessionExpired,
+
+    /// The client holds as many requests as it may. Nothing was sent.
+    #[error("too many requests in flight")]
+    Overloaded,
+
+    /// The frame is larger than the one side sends or the other takes. A request that is too large was not sent; one
+    /// whose *reply* is too large was carried out, and reading less is the way to get an answer.
+    #[error("{what} of {length} bytes; the limit is {limit}")]
+    TooLarge {
+        /// Which of the two: "request" or "reply".
+        what: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+
+    /// The client was closed. Nothing was sent.
+    #[error("client closed")]
+    Closed,
+
+    /// The peer broke the protocol, or an answer does not fit its request; the connection was dropped. The request
+    /// may or may not have happened.
+    #[error("protocol error: {0}")]
+    Protocol(Arc<str>),
+}
+
+impl Error {
+    /// Why the server said no, if it did: the one of [`Refused`](Self::Refused) or [`MultiRefused`](Self::MultiRefused).
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::MultiRefused { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether it is certain that nothing changed.
+    pub fn is_without_effect(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::MultiRefused { .. } | Self::Overloaded | Self::Closed
+        )
+    }
+
+    pub(crate) fn mismatch(expected: &'static str) -> Self {
+        Self::Protocol(format!("the answer is not that of {expected}").into())
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)*) => {
+        /// Why a server says no (the definite ones of `KeeperException.Code`). Nothing changed.
+        #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Refusal {
+            $($(#[$doc])* #[error($text)] $name,)*
+        }
+
+        impl Refusal {
+            /// ZooKeeper's code, a negative number.
+            pub fn code(self) -> i32 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The refusal with this code; `None` for a code that is unknown or leaves the effect open.
+            pub fn from_code(code: i32) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// The server could not read the request.
+    Marshalling = -5, "the server could not read the request";
+    /// The server does not know, or does not allow, this operation.
+    Unimplemented = -6, "operation not supported by the server";
+    /// The request makes no sense: an invalid path, a root that cannot be deleted, ..
+    BadArguments = -8, "bad arguments";
+    /// No node has this path (or the parent is missing).
+    NoNode = -101, "no node";
+    /// The access control list forbids it.
+    NoAuth = -102, "not authorised";
+    /// The node has another version than the request expects.
+    BadVersion = -103, "version does not match";
+    /// Ephemeral nodes have no children.
+    NoChildrenForEphemerals = -108, "an ephemeral node may not have children";
+    /// There is a node with this path.
+    NodeExists = -110, "node exists";
+    /// The node has children.
+    NotEmpty = -111, "node has children";
+    /// The access control list is empty or not valid.
+    InvalidAcl = -114, "invalid access control list";
+    /// The identity was not accepted.
+    AuthFailed = -115, "authentication failed";
+    /// The server is read-only.
+    NotReadOnly = -119, "the server is read-only";
+    /// A local session may not own ephemeral nodes.
+    EphemeralOnLocalSession = -120, "ephemeral node on a local session";
+    /// There is no such watch to remove.
+    NoWatcher = -121, "no such watch";
+    /// Reconfiguration is switched off.
+    ReconfigDisabled = -123, "reconfiguration is disabled";
+    /// The quota of the node or of an ancestor is used up.
+    QuotaExceeded = -125, "quota exceeded";
+    /// The server is overloaded and dropped the request.
+    Throttled = -127, "throttled by the server";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_go_there_and_back() {
+        for code in -200..=0 {
+            if let Some(refusal) = Refusal::from_code(code) {
+                assert_eq!(refusal.code(), code);
+            }
+        }
+        // "Connection loss" and "operation timeout" say nothing about the effect, so they are no refusals.
+        assert_eq!(Refusal::from_code(-4), None);
+        assert_eq!(Refusal::from_code(-7), None);
+    }
+}

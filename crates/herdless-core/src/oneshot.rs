@@ -1,0 +1,133 @@
+//! A value that arrives once.
+
+use std::fmt;
+use std::task::{Context, Poll, Waker};
+
+use crate::sync::{Locks, Mutex, StdLocks};
+
+type Undo<T> = Box<dyn FnOnce(T) + Send>;
+
+enum State<T> {
+    Waiting(Option<Waker>),
+    Full(T),
+    Taken,
+    Abandoned(Option<Undo<T>>),
+}
+
+/// One value on its way from a backend to whoever waits for it: the slot under [`Response`](crate::Response) and
+/// [`Watch`](crate::Watch).
+///
+/// Besides delivering, it can hold an *undo*: when nobody listens any more, the value goes there instead. That is how
+/// a cancelled acquire removes the node that its create is about to make, with no task and no runtime.
+pub struct OneShot<T: Send + 'static, L: Locks = StdLocks> {
+    state: L::Mutex<State<T>>,
+}
+
+impl<T: Send + 'static, L: Locks> Default for OneShot<T, L> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Send + 'static, L: Locks> OneShot<T, L> {
+    /// An empty slot.
+    pub fn new() -> Self {
+        Self {
+            state: L::Mutex::new(State::Waiting(None)),
+        }
+    }
+
+    /// Puts the value in. A second value is dropped.
+    ///
+    /// The caller runs the returned [`Completion`] once it holds no lock: it wakes a task or calls an undo, and both
+    /// may come back into the caller.
+    pub fn put(&self, value: T) -> Completion<T> {
+        self.state.with(|state| match state {
+            State::Waiting(waker) => {
+                let waker = waker.take();
+                *state = State::Full(value);
+                Completion(Step::Wake(waker))
+            }
+            State::Abandoned(undo) => Completion(
+                undo.take()
+                    .map_or(Step::Nothing, |undo| Step::Undo(undo, value)),
+            ),
+            State::Full(_) | State::Taken => Completion(Step::Nothing),
+        })
+    }
+
+    /// Takes the value, or leaves the task's waker.
+    pub fn poll_take(&self, cx: &mut Context<'_>) -> Poll<T> {
+        // An old waker is dropped after the lock: dropping it may run code that is not ours.
+        let (poll, _replaced) = self.state.with(|state| match state {
+            State::Waiting(Some(waker)) if waker.will_wake(cx.waker()) => (Poll::Pending, None),
+            State::Waiting(waker) => (Poll::Pending, waker.replace(cx.waker().clone())),
+            State::Full(_) => match std::mem::replace(state, State::Taken) {
+                State::Full(value) => (Poll::Ready(value), None),
+                _ => unreachable!("the state was full under this same lock"),
+            },
+            // Only a future polled after its end comes here.
+            State::Taken | State::Abandoned(_) => (Poll::Pending, None),
+        });
+        poll
+    }
+
+    /// Nobody listens any more. A value that is there already, or comes later, goes to `undo`.
+    pub fn abandon(&self, mut undo: Option<Undo<T>>) {
+        if !L::is_usable() {
+            return;
+        }
+        // Giving up and leaving the undo is one step: a value put in between would reach neither.
+        let old = self.state.with(|state| match state {
+            State::Full(_) => std::mem::replace(state, State::Abandoned(None)),
+            _ => std::mem::replace(state, State::Abandoned(undo.take())),
+        });
+        if let (State::Full(value), Some(undo)) = (old, undo) {
+            undo(value);
+        }
+    }
+
+    /// Whether the listener has gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.state
+            .with(|state| matches!(state, State::Abandoned(_)))
+    }
+}
+
+impl<T: Send + 'static, L: Locks> fmt::Debug for OneShot<T, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneShot").finish_non_exhaustive()
+    }
+}
+
+enum Step<T> {
+    Nothing,
+    Wake(Option<Waker>),
+    Undo(Undo<T>, T),
+}
+
+/// What is left to do after [`OneShot::put`], with no lock held.
+#[must_use = "the listener is not woken until this is run"]
+pub struct Completion<T>(Step<T>);
+
+impl<T> Completion<T> {
+    /// Whether somebody still listens for the value.
+    pub fn has_listener(&self) -> bool {
+        matches!(self.0, Step::Wake(_))
+    }
+
+    /// Wakes the listener, or calls the undo of one that has gone.
+    pub fn run(self) {
+        match self.0 {
+            Step::Nothing => {}
+            Step::Wake(waker) => waker.into_iter().for_each(Waker::wake),
+            Step::Undo(undo, value) => undo(value),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Completion<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,272 @@
+//! What can be asked of a backend: one struct per operation, one enum over them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{Acl, CreateMode, NodePath, SessionId, Version, Zxid};
+
+/// One request, as every layer from recipe to tree sees it.
+///
+/// More operations of the protocol will come, so the enum is open: a backend refuses what it does not know with
+/// [`Refusal::Unimplemented`](crate::Refusal::Unimplemented), a wrapper passes it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// Create a node.
+    Create(Create),
+    /// Delete a node.
+    Delete(Delete),
+    /// Ask whether a node exists.
+    Exists(Exists),
+    /// Read a node's data.
+    GetData(GetData),
+    /// Set a node's data.
+    SetData(SetData),
+    /// List a node's children.
+    GetChildren(GetChildren),
+    /// List the session's own ephemeral nodes.
+    GetEphemerals(GetEphemerals),
+    /// Catch up with the leader.
+    Sync(Sync),
+    /// Several writes, all or none.
+    Multi(Multi),
+    /// Delete a node of one's own, for certain.
+    Release(Release),
+    /// Look for a node of one's own whose creation was not answered.
+    FindOwn(FindOwn),
+    /// End the session: its ephemeral nodes go at once, and nothing after this request is accepted.
+    CloseSession,
+}
+
+/// Create a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create {
+    /// The path; of a sequential node what comes before the digits.
+    pub path: NodePath,
+    /// The data, at most 1 MiB less the rest of the frame.
+    pub data: Bytes,
+    /// The access control list.
+    pub acl: Arc<[Acl]>,
+    /// How the node lives and is named.
+    pub mode: CreateMode,
+}
+
+/// Delete a node without children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// The path.
+    pub path: NodePath,
+    /// The version that the data must have.
+    pub version: Version,
+}
+
+/// Ask whether a node exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exists {
+    /// The path.
+    pub path: NodePath,
+    /// Whether to leave a watch, which fires when the node is created, set or deleted. It is left in either case: on
+    /// a path that will never exist again it stays for as long as the session.
+    pub watch: bool,
+}
+
+/// Read a node's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetData {
+    /// The path.
+    pub path: NodePath,
+    /// Whether to leave a watch, which fires when the data is set or the node deleted. Left only on a node that exists.
+    pub watch: bool,
+}
+
+/// Set a node's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetData {
+    /// The path.
+    pub path: NodePath,
+    /// The new data.
+    pub data: Bytes,
+    /// The version that the old data must have.
+    pub version: Version,
+}
+
+/// List a node's children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetChildren {
+    /// The path.
+    pub path: NodePath,
+    /// Whether to leave a watch, which fires when a child is created or deleted, or the node itself deleted.
+    pub watch: bool,
+}
+
+/// List the session's own ephemeral nodes (ZooKeeper 3.6 and later).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetEphemerals {
+    /// Only paths that begin with this text. It is a prefix of the string, not a subtree.
+    pub prefix: NodePath,
+}
+
+/// Catch up: reads after it on this session reflect every write that was committed before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// A path; ZooKeeper catches up with the whole tree whichever is named.
+    pub path: NodePath,
+}
+
+/// Several writes and checks, all or none, as one change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Multi {
+    /// The operations, in order.
+    pub operations: Vec<MultiOp>,
+}
+
+/// One operation of a [`Multi`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "these four are what the protocol allows"
+)]
+pub enum MultiOp {
+    /// Create a node.
+    Create(Create),
+    /// Delete a node.
+    Delete(Delete),
+    /// Set a node's data.
+    SetData(SetData),
+    /// Check that a node exists, and its version.
+    Check {
+        /// The path.
+        path: NodePath,
+        /// The version that the data must have.
+        version: Version,
+    },
+}
+
+/// Delete a node that this session made, and keep at it over reconnects until it is gone or the session is.
+///
+/// It is never blindly sent again: the parent may have been removed and made anew meanwhile, and the name may be
+/// somebody else's. After a lost connection the backend reads the node, compares `czxid`, and deletes only its own.
+/// The request does not count against the limit of requests in flight, so a release is never refused as overloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The node.
+    pub path: NodePath,
+    /// The change that created it.
+    pub czxid: Zxid,
+    /// The session that made it. Once the client has another, the request ends with
+    /// [`SessionExpired`](crate::Error::SessionExpired) and deletes nothing: the server has removed the node or will.
+    pub session: SessionId,
+    /// Whether to tell whoever watches the node's data that its *holder* leaves: the data is set in the same change,
+    /// so that the watch fires [`DataChanged`](crate::EventKind::DataChanged) and not `Deleted`.
+    pub hand_over: bool,
+}
+
+/// Look for an ephemeral node of this session by its data, after the answer to its creation was lost.
+///
+/// The backend catches up with the leader first, so "not found" means that the creation did not and will not happen.
+/// It survives reconnects and does not count against the limit of requests in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FindOwn {
+    /// What the node's path begins with: the path of the sequential create.
+    pub prefix: NodePath,
+    /// Its data, exactly.
+    pub data: Bytes,
+}
+
+impl Request {
+    /// Whether this is clean-up, which a backend accepts beyond its limit of requests in flight: refusing it would
+    /// leave a node behind.
+    pub fn is_clean_up(&self) -> bool {
+        matches!(
+            self,
+            Self::Release(_) | Self::FindOwn(_) | Self::CloseSession
+        )
+    }
+
+    /// A short name for spans, metrics and error texts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Delete(_) => "delete",
+            Self::Exists(_) => "exists",
+            Self::GetData(_) => "get_data",
+            Self::SetData(_) => "set_data",
+            Self::GetChildren(_) => "get_children",
+            Self::GetEphemerals(_) => "get_ephemerals",
+            Self::Sync(_) => "sync",
+            Self::Multi(_) => "multi",
+            Self::Release(_) => "release",
+            Self::FindOwn(_) => "find_own",
+            Self::CloseSession => "close_session",
+        }
+    }
+
+    /// Replaces every path by what `f` makes of it; its second argument tells a whole path from one that is only the
+    /// beginning of a path (of a sequential create, of a search).
+    pub fn map_paths(&mut self, mut f: impl FnMut(&NodePath, bool) -> NodePath) {
+        let (path, is_prefix) = match self {
+            Self::Create(Create { path, mode, .. }) => (path, mode.is_sequential()),
+            Self::GetEphemerals(GetEphemerals { prefix: path })
+            | Self::FindOwn(FindOwn { prefix: path, .. }) => (path, true),
+            Self::Delete(Delete { path, .. })
+            | Self::Exists(Exists { path, .. })
+            | Self::GetData(GetData { path, .. })
+            | Self::SetData(SetData { path, .. })
+            | Self::GetChildren(GetChildren { path, .. })
+            | Self::Sync(Sync { path })
+            | Self::Release(Release { path, .. }) => (path, false),
+            Self::Multi(multi) => {
+                for operation in &mut multi.operations {
+                    let (path, is_prefix) = match operation {
+                        MultiOp::Create(Create { path, mode, .. }) => (path, mode.is_sequential()),
+                        MultiOp::Delete(Delete { path, .. })
+                        | MultiOp::SetData(SetData { path, .. })
+                        | MultiOp::Check { path, .. } => (path, false),
+                    };
+                    *path = f(path, is_prefix);
+                }
+                return;
+            }
+            Self::CloseSession => return,
+        };
+        *path = f(path, is_prefix);
+    }
+}
+
+impl MultiOp {
+    /// Create a node open to anyone.
+    pub fn create(path: &NodePath, data: impl Into<Bytes>, mode: CreateMode) -> Self {
+        Self::Create(Create {
+            path: path.clone(),
+            data: data.into(),
+            acl: Acl::open(),
+            mode,
+        })
+    }
+
+    /// Delete a node.
+    pub fn delete(path: &NodePath, version: Version) -> Self {
+        Self::Delete(Delete {
+            path: path.clone(),
+            version,
+        })
+    }
+
+    /// Set a node's data.
+    pub fn set(path: &NodePath, data: impl Into<Bytes>, version: Version) -> Self {
+        Self::SetData(SetData {
+            path: path.clone(),
+            data: data.into(),
+            version,
+        })
+    }
+
+    /// Check that a node exists, and its version.
+    pub fn check(path: &NodePath, version: Version) -> Self {
+        Self::Check {
+            path: path.clone(),
+            version,
+        }
+    }
+}
