@@ -1,0 +1,218 @@
+//! Model-checking code over the in-memory backend with [loom](https://docs.rs/loom).
+//!
+//! [`LoomServer`] is the same server as [`MemoryServer`](crate::MemoryServer), on loom's mutex. Code that is generic
+//! over [`Client`](herdless_core::Client) runs on it inside a [`Model`]; loom then tries every order of its steps, up
+//! to the preemption bound. Every request is one step, carried out on the calling thread when it is submitted.
+//!
+//! ```
+//! use herdless_core::{ClientExt, CreateMode, NodePath};
+//! use herdless_memory::check::{LoomServer, Model, block_on, loom};
+//!
+//! // Of two clients that create the same node, exactly one succeeds.
+//! Model::new("one_creator").check(|| {
+//!     let server = LoomServer::with_locks();
+//!     let path = NodePath::parse("/leader").unwrap();
+//!     let create = |client: herdless_memory::MemoryClient<_>, path: NodePath| {
+//!         block_on(client.create(&path, "", CreateMode::Ephemeral)).is_ok()
+//!     };
+//!     let (other, its_path) = (server.connect(), path.clone());
+//!     let thread = loom::thread::spawn(move || create(other, its_path));
+//!     let mine = create(server.connect(), path);
+//!     assert!(mine != thread.join().unwrap());
+//! });
+//! ```
+//!
+//! # Limits
+//!
+//! Create the server, its clients and all futures inside the model; at most five threads, the main one included. Time
+//! does not pass: model a time-out by dropping the future. Drive futures with [`block_on`]: the one of loom itself adds
+//! spurious wake-ups and many more executions. What happens inside primitives that are not loom's (`tokio::sync`,
+//! `std::sync`) is not explored. Use the [`loom`] exported here: two versions of loom do not mix.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use herdless_core::{Locks, Mutex};
+pub use loom;
+
+/// The in-memory server on loom's locks.
+pub type LoomServer = crate::Backend<LoomLocks>;
+
+/// loom's locks.
+#[derive(Clone, Copy, Debug)]
+pub struct LoomLocks;
+
+impl Locks for LoomLocks {
+    type Mutex<T: Send + 'static> = LoomMutex<T>;
+
+    fn is_usable() -> bool {
+        // loom's objects panic once more when they are touched while a failed model unwinds, and that aborts.
+        !std::thread::panicking()
+    }
+}
+
+/// loom's mutex as a [`Mutex`].
+#[derive(Debug)]
+pub struct LoomMutex<T>(loom::sync::Mutex<T>);
+
+impl<T: Send + 'static> Mutex<T> for LoomMutex<T> {
+    fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut self.0.lock().expect("a panic ends the model"))
+    }
+}
+
+/// Runs a future to its end on this loom thread.
+///
+/// The waker is an ordinary `Arc` with a loom channel to park on, so that a deadlock in a model is a failed test with a
+/// message and not an abort.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let parker = Parker::new();
+    let waker = Waker::from(parker.clone());
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        parker.park();
+    }
+}
+
+struct Parker {
+    wake: loom::sync::mpsc::Sender<()>,
+    // Kept here, so that a watch that fires after its task has ended still finds the receiver.
+    woken: std::sync::Mutex<loom::sync::mpsc::Receiver<()>>,
+    is_set: AtomicBool,
+}
+
+impl Parker {
+    fn new() -> Arc<Self> {
+        let (wake, woken) = loom::sync::mpsc::channel();
+        Arc::new(Self {
+            wake,
+            woken: std::sync::Mutex::new(woken),
+            is_set: AtomicBool::new(false),
+        })
+    }
+
+    fn park(&self) {
+        // Only the thread that blocks takes this lock, so it is never held by another.
+        let woken = self.woken.lock().expect("a panic ends the model");
+        woken.recv().expect("the sender is beside the receiver");
+        self.is_set.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        if LoomLocks::is_usable() && !self.is_set.swap(true, Ordering::Relaxed) {
+            let _ = self.wake.send(());
+        }
+    }
+}
+
+/// A model: a closure that loom runs once for every order of its steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Model {
+    name: &'static str,
+    preemption_bound: Option<usize>,
+    limit: Duration,
+}
+
+/// How a model went.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Its name.
+    pub name: &'static str,
+    /// How many executions there were.
+    pub executions: u64,
+    /// How long they took.
+    pub elapsed: Duration,
+    /// The preemption bound; `None` is exhaustive.
+    pub preemption_bound: Option<usize>,
+}
+
+impl Model {
+    /// An exhaustive model.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            preemption_bound: None,
+            limit: Duration::from_secs(120),
+        }
+    }
+
+    /// Leaves out the orders in which threads are interrupted more often than this. 3 finds what is to be found in
+    /// practice; 1 proves nothing.
+    pub fn preemption_bound(mut self, bound: usize) -> Self {
+        self.preemption_bound = Some(bound);
+        self
+    }
+
+    /// Runs the model, and prints a line with its name, executions and seconds.
+    ///
+    /// # Panics
+    ///
+    /// When an execution panics or deadlocks, and when the model was cut short: a model that has not tried everything
+    /// has shown nothing.
+    #[track_caller]
+    pub fn check(self, body: impl Fn() + Send + Sync + 'static) -> Report {
+        let mut builder = loom::model::Builder::new();
+        builder.max_threads = 5;
+        builder.max_branches = 10_000;
+        builder.preemption_bound = self.preemption_bound;
+        builder.max_permutations = None;
+        builder.checkpoint_interval = 100;
+        // loom takes its own limit for a success, so it must never be the one that ends a run.
+        builder.max_duration = Some(self.limit + Duration::from_secs(1));
+        let executions = Arc::new(AtomicU64::new(0));
+        let (count, caller) = (executions.clone(), Location::caller());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how long the checker took, not anything that is checked"
+        )]
+        let start = Instant::now();
+        builder.check(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            body();
+        });
+        let elapsed = start.elapsed();
+        let executions = executions.load(Ordering::Relaxed);
+        assert!(
+            elapsed < self.limit,
+            "model {} at {caller} was cut short after {executions} executions",
+            self.name
+        );
+        let report = Report {
+            name: self.name,
+            executions,
+            elapsed,
+            preemption_bound: self.preemption_bound,
+        };
+        println!("{report}");
+        report
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bound = self
+            .preemption_bound
+            .map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
+        let seconds = self.elapsed.as_secs_f64();
+        write!(
+            f,
+            "model {:<44} {bound:>10} {:>9} executions {seconds:>7.2} s",
+            self.name, self.executions
+        )
+    }
+}

@@ -1,0 +1,455 @@
+//! The tree behind one mutex, and the clients it serves.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::task::Waker;
+use std::time::Duration;
+
+use herdless_core::{
+    Answer, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex, NodePath,
+    OneShot, Outcome, Reply, Request, Response, SessionCell, SessionId, SessionState, StdLocks,
+    WatchKind, WatchOutcome, WatchTable, Zxid,
+};
+
+use crate::client::{Late, MemoryClient};
+use crate::tree::{Fired, Tree};
+
+type WatchCell<L> = Arc<OneShot<WatchOutcome, L>>;
+type Slot<L> = Arc<OneShot<Outcome, L>>;
+
+/// An in-process server on ordinary locks.
+pub type MemoryServer = Backend<StdLocks>;
+
+/// An in-process server: one [`Tree`] behind one mutex. Cheap to clone.
+///
+/// A request is carried out on the caller's thread when it is submitted, as one step. Sessions end and connections
+/// break only when a method here says so, each as one step too; time does not pass.
+pub struct Backend<L: Locks = StdLocks> {
+    shared: Arc<Shared<L>>,
+}
+
+pub(crate) struct Shared<L: Locks> {
+    state: L::Mutex<State<L>>,
+}
+
+struct State<L: Locks> {
+    tree: Tree,
+    clients: BTreeMap<u64, Endpoint<L>>,
+    last_session: i64,
+    wake_ups: u64,
+}
+
+/// The server's and the client's side of one client.
+struct Endpoint<L: Locks> {
+    session: Arc<SessionCell<L>>,
+    id: SessionId,
+    attempts: Arc<AtomicU64>,
+    is_connected: bool,
+    is_closed: bool,
+    seen: Zxid,
+    watches: WatchTable<WatchCell<L>>,
+    waiting: Vec<(Request, Slot<L>)>,
+    /// How many more replies come before one is lost.
+    lose_after: Option<u64>,
+    is_late: bool,
+}
+
+/// What is left to do once the lock is released: wake-ups and undos may come back here.
+struct Aftermath<L: Locks> {
+    watches: Vec<Completion<WatchOutcome>>,
+    replies: Vec<Completion<Outcome>>,
+    wakers: Vec<Waker>,
+    /// Old sessions are dropped outside too.
+    _sessions: Vec<Arc<SessionCell<L>>>,
+}
+
+impl<L: Locks> Default for Aftermath<L> {
+    fn default() -> Self {
+        Self {
+            watches: Vec::new(),
+            replies: Vec::new(),
+            wakers: Vec::new(),
+            _sessions: Vec::new(),
+        }
+    }
+}
+
+impl<L: Locks> Aftermath<L> {
+    fn run(self) {
+        self.watches.into_iter().for_each(Completion::run);
+        self.wakers.into_iter().for_each(Waker::wake);
+        self.replies.into_iter().for_each(Completion::run);
+    }
+}
+
+/// No time passes here, so a session ends only when it is expired.
+#[derive(Debug)]
+struct NoClock;
+
+impl Lease for NoClock {
+    fn is_live(&self) -> bool {
+        true
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Backend<StdLocks> {
+    /// A server with an empty tree.
+    pub fn new() -> Self {
+        Self::with_locks()
+    }
+}
+
+impl Default for Backend<StdLocks> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<L: Locks> Backend<L> {
+    /// A server with an empty tree, on the locks of `L`.
+    pub fn with_locks() -> Self {
+        let state = State {
+            tree: Tree::new(Zxid(1)),
+            clients: BTreeMap::new(),
+            last_session: 0,
+            wake_ups: 0,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                state: L::Mutex::new(state),
+            }),
+        }
+    }
+
+    /// A client with a new session.
+    pub fn connect(&self) -> MemoryClient<L> {
+        let key = self.shared.state.with(|state| {
+            let key = state.clients.len() as u64 + 1;
+            let attempts = Arc::default();
+            let (id, session) = state.open_session(key, &attempts);
+            let endpoint = Endpoint {
+                session,
+                id,
+                attempts,
+                is_connected: true,
+                is_closed: false,
+                seen: state.tree.last_zxid(),
+                watches: WatchTable::default(),
+                waiting: Vec::new(),
+                lose_after: None,
+                is_late: false,
+            };
+            state.clients.insert(key, endpoint);
+            key
+        });
+        MemoryClient::new(self.shared.clone(), key)
+    }
+
+    /// Expires the client's session, in one step: its ephemeral nodes go, what was bound to it is told, and the client
+    /// gets a new one.
+    pub fn expire(&self, client: &MemoryClient<L>) {
+        self.shared
+            .with(|state, after| state.expire(client.key(), after));
+    }
+
+    /// Cuts the client's connection. Its session lives on; its watches are no longer on the server; what it submits
+    /// waits.
+    pub fn disconnect(&self, client: &MemoryClient<L>) {
+        self.shared
+            .with(|state, after| state.disconnect(client.key(), after));
+    }
+
+    /// Connects the client again: its watches are re-armed, those of nodes that changed meanwhile fire, and then what
+    /// it has submitted is carried out.
+    pub fn reconnect(&self, client: &MemoryClient<L>) {
+        self.shared
+            .with(|state, after| state.reconnect(client.key(), after));
+    }
+
+    /// Lets `replies` more replies reach the client, and loses the one after: its request is carried out, then the
+    /// connection is cut and made again. The client is told `ConnectionLost`.
+    pub fn lose_reply_after(&self, client: &MemoryClient<L>, replies: u64) {
+        self.shared.with(|state, _| {
+            state.endpoint(client.key(), |endpoint| endpoint.lose_after = Some(replies))
+        });
+    }
+
+    /// From now on every reply to the client is there one poll late, so that a future can be dropped between "carried
+    /// out" and "known".
+    pub fn delay_replies(&self, client: &MemoryClient<L>) {
+        self.shared
+            .with(|state, _| state.endpoint(client.key(), |endpoint| endpoint.is_late = true));
+    }
+
+    /// Reads the tree.
+    pub fn inspect<R>(&self, look: impl FnOnce(&Tree) -> R) -> R {
+        self.shared.state.with(|state| look(&state.tree))
+    }
+
+    /// Removes the containers that have had children and have none now, as a server does from time to time.
+    pub fn reap_containers(&self) {
+        self.shared.with(|state, after| {
+            let mut fired = Fired::new();
+            state.tree.reap_containers(&mut fired);
+            state.deliver(fired, after);
+        });
+    }
+
+    /// How many watches have fired that somebody was waiting for.
+    pub fn wake_ups(&self) -> u64 {
+        self.shared.state.with(|state| state.wake_ups)
+    }
+}
+
+impl<L: Locks> Clone for Backend<L> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<L: Locks> fmt::Debug for Backend<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").finish_non_exhaustive()
+    }
+}
+
+impl<L: Locks> Shared<L> {
+    pub(crate) fn submit(&self, key: u64, request: Request) -> Response {
+        if !L::is_usable() {
+            return Response::ready(Err(Error::Closed));
+        }
+        self.with(|state, after| state.submit(key, request, after))
+    }
+
+    pub(crate) fn session(&self, key: u64) -> Option<Arc<SessionCell<L>>> {
+        self.state.with(|state| {
+            state
+                .clients
+                .get(&key)
+                .map(|endpoint| endpoint.session.clone())
+        })
+    }
+
+    fn with<R>(&self, step: impl FnOnce(&mut State<L>, &mut Aftermath<L>) -> R) -> R {
+        let mut after = Aftermath::default();
+        let result = self.state.with(|state| step(state, &mut after));
+        after.run();
+        result
+    }
+}
+
+impl<L: Locks> State<L> {
+    fn open_session(
+        &mut self,
+        key: u64,
+        attempts: &Arc<AtomicU64>,
+    ) -> (SessionId, Arc<SessionCell<L>>) {
+        self.last_session += 1;
+        let id = SessionId(self.last_session);
+        self.tree.open_session(id);
+        (
+            id,
+            Arc::new(SessionCell::new(
+                id,
+                TIMEOUT,
+                key,
+                attempts.clone(),
+                Arc::new(NoClock),
+            )),
+        )
+    }
+
+    fn endpoint(&mut self, key: u64, change: impl FnOnce(&mut Endpoint<L>)) {
+        if let Some(endpoint) = self.clients.get_mut(&key) {
+            change(endpoint);
+        }
+    }
+
+    fn submit(&mut self, key: u64, request: Request, after: &mut Aftermath<L>) -> Response {
+        let Some(endpoint) = self
+            .clients
+            .get_mut(&key)
+            .filter(|endpoint| !endpoint.is_closed)
+        else {
+            return Response::ready(Err(Error::Closed));
+        };
+        if !endpoint.is_connected {
+            let slot = Slot::<L>::default();
+            endpoint.waiting.push((request, slot.clone()));
+            return Response::pending(slot);
+        }
+        let is_late = endpoint.is_late;
+        let outcome = self.carry_out(key, &request, after);
+        if is_late {
+            Response::pending(Arc::new(Late::<L>::new(outcome)))
+        } else {
+            Response::ready(outcome)
+        }
+    }
+
+    fn carry_out(&mut self, key: u64, request: &Request, after: &mut Aftermath<L>) -> Outcome {
+        let Some(id) = self.clients.get(&key).map(|endpoint| endpoint.id) else {
+            return Err(Error::Closed);
+        };
+        let mut fired = Fired::new();
+        let outcome = self.tree.apply(id, request, 0, &mut fired);
+        // The events are told before the reply is: the watch has fired by the time the reply is ready.
+        self.deliver(fired, after);
+        let last_zxid = self.tree.last_zxid();
+        let Some(endpoint) = self.clients.get_mut(&key) else {
+            return Err(Error::Closed);
+        };
+        if *request == Request::CloseSession && outcome.is_ok() {
+            endpoint.is_closed = true;
+            endpoint.end(&Error::Closed, after);
+        }
+        match &mut endpoint.lose_after {
+            Some(0) => {
+                endpoint.lose_after = None;
+                self.disconnect(key, after);
+                self.reconnect(key, after);
+                // Two sub-requests of one are never told apart by a client, so clean-up goes on by itself.
+                return if request.is_clean_up() {
+                    outcome.map(Answer::from)
+                } else {
+                    Err(Error::ConnectionLost)
+                };
+            }
+            Some(replies) => *replies -= 1,
+            None => {}
+        }
+        endpoint.seen = last_zxid;
+        let reply = outcome?;
+        let watch = watched(request, &reply).map(|(kind, path)| {
+            let cell = WatchCell::<L>::default();
+            endpoint.watches.add(kind, path, cell.clone());
+            herdless_core::Watch::new(cell)
+        });
+        Ok(Answer { reply, watch })
+    }
+
+    /// Hands each event to the cells that wait for it. They are filled here, under the lock, and woken after it.
+    fn deliver(&mut self, fired: Fired, after: &mut Aftermath<L>) {
+        for (session, event) in fired {
+            let Some(endpoint) = self
+                .clients
+                .values_mut()
+                .find(|endpoint| endpoint.id == session)
+            else {
+                continue;
+            };
+            for cell in endpoint.watches.fire(&event) {
+                let completion = cell.put(Ok(event.clone()));
+                self.wake_ups += u64::from(completion.has_listener());
+                after.watches.push(completion);
+            }
+        }
+    }
+
+    fn expire(&mut self, key: u64, after: &mut Aftermath<L>) {
+        let Some(endpoint) = self
+            .clients
+            .get_mut(&key)
+            .filter(|endpoint| !endpoint.is_closed)
+        else {
+            return;
+        };
+        let (id, attempts) = (endpoint.id, endpoint.attempts.clone());
+        let mut fired = Fired::new();
+        self.tree.close_session(id, &mut fired);
+        self.deliver(fired, after);
+        let (id, session) = self.open_session(key, &attempts);
+        let Some(endpoint) = self.clients.get_mut(&key) else {
+            return;
+        };
+        endpoint.end(&Error::SessionExpired, after);
+        endpoint.id = id;
+        after
+            ._sessions
+            .push(std::mem::replace(&mut endpoint.session, session));
+        endpoint.is_connected = true;
+    }
+
+    fn disconnect(&mut self, key: u64, after: &mut Aftermath<L>) {
+        let Some(endpoint) = self
+            .clients
+            .get_mut(&key)
+            .filter(|endpoint| endpoint.is_connected)
+        else {
+            return;
+        };
+        endpoint.is_connected = false;
+        after
+            .wakers
+            .extend(endpoint.session.set(SessionState::Suspended));
+        let id = endpoint.id;
+        self.tree.forget_watches(id);
+    }
+
+    fn reconnect(&mut self, key: u64, after: &mut Aftermath<L>) {
+        let Some(endpoint) = self
+            .clients
+            .get_mut(&key)
+            .filter(|endpoint| !endpoint.is_connected)
+        else {
+            return;
+        };
+        endpoint.is_connected = true;
+        after
+            .wakers
+            .extend(endpoint.session.set(SessionState::Connected));
+        let (id, seen) = (endpoint.id, endpoint.seen);
+        let waiting = std::mem::take(&mut endpoint.waiting);
+        let mut fired = Fired::new();
+        for kind in [WatchKind::Data, WatchKind::Exists, WatchKind::Children] {
+            for path in endpoint.watches.paths(kind) {
+                self.tree.rearm(id, kind, path, seen, &mut fired);
+            }
+        }
+        self.deliver(fired, after);
+        for (request, slot) in waiting {
+            let outcome = self.carry_out(key, &request, after);
+            after.replies.push(slot.put(outcome));
+        }
+    }
+}
+
+impl<L: Locks> Endpoint<L> {
+    /// The session is over: what was bound to it is told.
+    fn end(&mut self, error: &Error, after: &mut Aftermath<L>) {
+        after.wakers.extend(self.session.set(SessionState::Lost));
+        after.watches.extend(
+            self.watches
+                .drain()
+                .into_iter()
+                .map(|cell| cell.put(Err(error.clone()))),
+        );
+        for (_, slot) in std::mem::take(&mut self.waiting) {
+            after.replies.push(slot.put(Err(error.clone())));
+        }
+    }
+}
+
+/// Which list a client keeps the watch of this read in, if it left one.
+fn watched(request: &Request, reply: &Reply) -> Option<(WatchKind, NodePath)> {
+    match (request, reply) {
+        (Request::Exists(Exists { path, watch: true }), Reply::Exists(None)) => {
+            Some((WatchKind::Exists, path.clone()))
+        }
+        (
+            Request::Exists(Exists { path, watch: true })
+            | Request::GetData(GetData { path, watch: true }),
+            _,
+        ) => Some((WatchKind::Data, path.clone())),
+        (Request::GetChildren(GetChildren { path, watch: true }), _) => {
+            Some((WatchKind::Children, path.clone()))
+        }
+        _ => None,
+    }
+}

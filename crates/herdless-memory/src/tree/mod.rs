@@ -1,0 +1,192 @@
+//! The tree of znodes as a pure state machine.
+
+mod apply;
+mod node;
+mod watches;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use herdless_core::{EventKind, NodePath, SessionId, Stat, WatchEvent, WatchKind, Zxid};
+
+use node::Node;
+use watches::Watches;
+
+/// The events that a change has fired, in order, each with the session to tell.
+pub type Fired = Vec<(SessionId, WatchEvent)>;
+
+/// ZooKeeper's tree: nodes, sessions, one-shot watches.
+///
+/// Nothing here waits, reads a clock or takes a lock. The same calls give the same tree, the same replies and the same
+/// events in the same order.
+#[derive(Debug)]
+pub struct Tree {
+    nodes: BTreeMap<NodePath, Node>,
+    /// The ephemeral nodes of each open session.
+    sessions: BTreeMap<SessionId, BTreeSet<NodePath>>,
+    watches: Watches,
+    zxid: i64,
+}
+
+/// What happened to a node, for the watches.
+#[derive(Debug)]
+enum Change {
+    Created(NodePath),
+    Deleted(NodePath),
+    Set(NodePath),
+}
+
+impl Tree {
+    /// A tree with only the root, whose first change will be `first`.
+    pub fn new(first: Zxid) -> Self {
+        let root = Node::root();
+        Self {
+            nodes: BTreeMap::from([(NodePath::root(), root)]),
+            sessions: BTreeMap::new(),
+            watches: Watches::default(),
+            zxid: first.0 - 1,
+        }
+    }
+
+    /// The last change.
+    pub fn last_zxid(&self) -> Zxid {
+        Zxid(self.zxid)
+    }
+
+    /// The Stat of a node.
+    pub fn stat(&self, path: &NodePath) -> Option<Stat> {
+        self.nodes.get(path).map(Node::stat)
+    }
+
+    /// The paths of all nodes, in order, the root included.
+    pub fn paths(&self) -> impl Iterator<Item = &NodePath> {
+        self.nodes.keys()
+    }
+
+    /// The number of watches that sessions have left: one for each session, path and kind.
+    pub fn watch_count(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Whether the session is open.
+    pub fn has_session(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// Opens a session. As on a real server it takes a zxid.
+    pub fn open_session(&mut self, session: SessionId) {
+        self.zxid += 1;
+        self.sessions.insert(session, BTreeSet::new());
+    }
+
+    /// Ends a session, closed or expired: its watches and its ephemeral nodes go in one change.
+    pub fn close_session(&mut self, session: SessionId, fired: &mut Fired) {
+        let Some(ephemerals) = self.sessions.remove(&session) else {
+            return;
+        };
+        self.zxid += 1;
+        self.watches.forget(session);
+        let mut changes = Vec::new();
+        for path in ephemerals {
+            self.remove_node(&path);
+            changes.push(Change::Deleted(path));
+        }
+        self.fire(&changes, fired);
+    }
+
+    /// Forgets a session's watches, as a server does when the session's connection is lost.
+    pub fn forget_watches(&mut self, session: SessionId) {
+        self.watches.forget(session);
+    }
+
+    /// Re-arms a watch that was left before `seen`: if the node has changed since, it fires at once
+    /// (`DataTree.setWatches`).
+    pub fn rearm(
+        &mut self,
+        session: SessionId,
+        kind: WatchKind,
+        path: &NodePath,
+        seen: Zxid,
+        fired: &mut Fired,
+    ) {
+        let stat = self.stat(path);
+        let event = match (kind, stat) {
+            (WatchKind::Data | WatchKind::Children, None) => Some(EventKind::Deleted),
+            (WatchKind::Data, Some(stat)) if stat.mzxid > seen => Some(EventKind::DataChanged),
+            (WatchKind::Children, Some(stat)) if stat.pzxid > seen => {
+                Some(EventKind::ChildrenChanged)
+            }
+            (WatchKind::Exists, Some(_)) => Some(EventKind::Created),
+            _ => None,
+        };
+        match event {
+            Some(kind) => fired.push((
+                session,
+                WatchEvent {
+                    kind,
+                    path: path.clone(),
+                },
+            )),
+            None => self.watches.add(session, kind, path),
+        }
+    }
+
+    /// Removes the containers that have had children and have none now.
+    pub fn reap_containers(&mut self, fired: &mut Fired) {
+        let empty: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.is_reapable())
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in empty {
+            self.zxid += 1;
+            self.remove_node(&path);
+            self.fire(&[Change::Deleted(path)], fired);
+        }
+    }
+
+    /// Takes a node out of the tree and of its parent.
+    fn remove_node(&mut self, path: &NodePath) -> Option<Node> {
+        let node = self.nodes.remove(path)?;
+        let zxid = Zxid(self.zxid);
+        if let Some(parent) = self.parent_mut(path) {
+            parent.children.remove(path.name());
+            parent.pzxid = zxid;
+        }
+        if let Some(ephemerals) = self.sessions.get_mut(&SessionId(node.owner)) {
+            ephemerals.remove(path);
+        }
+        Some(node)
+    }
+
+    fn parent_mut(&mut self, path: &NodePath) -> Option<&mut Node> {
+        self.nodes.get_mut(path.parent_str()?)
+    }
+
+    fn parent(&self, path: &NodePath) -> Option<&Node> {
+        self.nodes.get(path.parent_str()?)
+    }
+
+    /// Fires the watches of these changes: the table of `DataTree.createNode`, `deleteNode` and `setData`.
+    fn fire(&mut self, changes: &[Change], fired: &mut Fired) {
+        for change in changes {
+            match change {
+                Change::Created(path) => {
+                    self.watches.fire_data(path, EventKind::Created, fired);
+                    self.fire_parent(path, fired);
+                }
+                Change::Deleted(path) => {
+                    self.watches.fire_deleted(path, fired);
+                    self.fire_parent(path, fired);
+                }
+                Change::Set(path) => self.watches.fire_data(path, EventKind::DataChanged, fired),
+            }
+        }
+    }
+
+    fn fire_parent(&mut self, path: &NodePath, fired: &mut Fired) {
+        if let Some(parent) = path.parent() {
+            self.watches.fire_children(&parent, fired);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! One znode.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use herdless_core::{Acl, Permissions, Stat, Zxid};
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) data: Bytes,
+    pub(super) acl: Arc<[Acl]>,
+    pub(super) czxid: Zxid,
+    pub(super) mzxid: Zxid,
+    pub(super) pzxid: Zxid,
+    pub(super) ctime: i64,
+    pub(super) mtime: i64,
+    pub(super) version: i32,
+    /// How many children were ever created: the next sequential child's number. Deletions do not count.
+    pub(super) creates: i32,
+    /// The session, for an ephemeral node; 0 for others.
+    pub(super) owner: i64,
+    pub(super) is_container: bool,
+    pub(super) children: BTreeSet<Box<str>>,
+}
+
+impl Node {
+    pub(super) fn new(data: Bytes, acl: Arc<[Acl]>, zxid: Zxid, now_ms: i64) -> Self {
+        Self {
+            data,
+            acl,
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: now_ms,
+            mtime: now_ms,
+            version: 0,
+            creates: 0,
+            owner: 0,
+            is_container: false,
+            children: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn root() -> Self {
+        Self::new(Bytes::new(), Acl::open(), Zxid(0), 0)
+    }
+
+    pub(super) fn stat(&self) -> Stat {
+        let num_children = self.children.len() as i32;
+        Stat {
+            czxid: self.czxid,
+            mzxid: self.mzxid,
+            ctime: self.ctime,
+            mtime: self.mtime,
+            version: self.version,
+            // `DataNode.copyStat`: what clients see counts creations and deletions.
+            cversion: self.creates.wrapping_mul(2).wrapping_sub(num_children),
+            aversion: 0,
+            ephemeral_owner: self.owner,
+            data_length: self.data.len() as i32,
+            num_children,
+            pzxid: self.pzxid,
+        }
+    }
+
+    /// `ContainerManager`: a container that has had children, and has none.
+    pub(super) fn is_reapable(&self) -> bool {
+        self.is_container && self.creates > 0 && self.children.is_empty()
+    }
+
+    /// The only identity here is "anyone" (`world`).
+    pub(super) fn permits(&self, permission: Permissions) -> bool {
+        self.acl
+            .iter()
+            .any(|acl| acl.permissions.contains(permission))
+    }
+}
