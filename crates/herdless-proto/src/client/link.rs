@@ -1,0 +1,71 @@
+//! What is known of the current connection.
+
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::codec::Malformed;
+use crate::frame::FrameError;
+
+/// The connection as the machine sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Link {
+    /// There is none; the transport is dialling, or pausing before it does.
+    Down,
+    /// The handshake was sent.
+    Handshake { sent: Instant },
+    /// Requests and replies flow.
+    Up(Up),
+    /// The client was closed.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Up {
+    pub(super) last_sent: Instant,
+    pub(super) last_received: Instant,
+    pub(super) ping_sent: Option<Instant>,
+}
+
+impl Up {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            last_sent: now,
+            last_received: now,
+            ping_sent: None,
+        }
+    }
+
+    /// After a third of the timeout without a request, a ping: so that the session is never older than two thirds when
+    /// the next sign of life is due.
+    pub(super) fn ping_at(&self, timeout: Duration) -> Option<Instant> {
+        self.ping_sent
+            .is_none()
+            .then(|| self.last_sent + timeout / 3)
+    }
+
+    /// After two thirds of silence the connection is taken for dead, and a third is left to find another server.
+    pub(super) fn dead_at(&self, timeout: Duration) -> Instant {
+        self.last_received + timeout * 2 / 3
+    }
+}
+
+/// Why a connection cannot go on. The session lives on; the transport hangs up and dials again.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// A frame of a length that is not accepted.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A frame that cannot be read.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// A reply to another request than the one that is due, or to none.
+    #[error("reply to request {got}, expected {expected:?}")]
+    OutOfOrder {
+        /// The request that it answers.
+        got: i32,
+        /// The request that is due, if any.
+        expected: Option<i32>,
+    },
+}

@@ -1,0 +1,220 @@
+//! The primitives of jute: big-endian integers, length-prefixed buffers, strings and vectors.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use herdless_core::{NodePath, Stat, Zxid};
+use thiserror::Error;
+
+/// Bytes that are not the record they should be.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("malformed {0}")]
+pub struct Malformed(pub &'static str);
+
+/// Writes one frame: the length is put in front when it is finished.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    out: &'a mut BytesMut,
+    start: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins a frame at the end of `out`.
+    pub fn frame(out: &'a mut BytesMut) -> Self {
+        let start = out.len();
+        out.put_i32(0);
+        Self { out, start }
+    }
+
+    /// Ends the frame. Its length is checked by the peer that receives it; ours is never beyond 2 GiB.
+    pub fn finish(self) {
+        let length = self.len() as i32;
+        self.out[self.start..self.start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Takes the frame back.
+    pub fn abort(self) {
+        self.out.truncate(self.start);
+    }
+
+    /// The bytes written so far, the length prefix left out.
+    pub fn len(&self) -> usize {
+        self.out.len() - self.start - 4
+    }
+
+    /// Whether nothing was written so far.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An `int`.
+    pub fn int(&mut self, value: i32) {
+        self.out.put_i32(value);
+    }
+
+    /// A `long`.
+    pub fn long(&mut self, value: i64) {
+        self.out.put_i64(value);
+    }
+
+    /// A `boolean`.
+    pub fn bool(&mut self, value: bool) {
+        self.out.put_u8(u8::from(value));
+    }
+
+    /// A `buffer`.
+    pub fn buffer(&mut self, value: &[u8]) {
+        self.int(value.len() as i32);
+        self.out.put_slice(value);
+    }
+
+    /// A `ustring`.
+    pub fn string(&mut self, value: &str) {
+        self.buffer(value.as_bytes());
+    }
+
+    /// A `Stat`.
+    pub fn stat(&mut self, stat: &Stat) {
+        self.long(stat.czxid.0);
+        self.long(stat.mzxid.0);
+        self.long(stat.ctime);
+        self.long(stat.mtime);
+        self.int(stat.version);
+        self.int(stat.cversion);
+        self.int(stat.aversion);
+        self.long(stat.ephemeral_owner);
+        self.int(stat.data_length);
+        self.int(stat.num_children);
+        self.long(stat.pzxid.0);
+    }
+}
+
+/// Reads one frame. Every length is checked against what is there before anything is allocated.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the payload of a frame.
+    pub fn new(payload: &'a [u8]) -> Self {
+        Self { rest: payload }
+    }
+
+    /// Whether everything was read.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn take<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Malformed> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed(what))?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    /// An `int`.
+    pub fn int(&mut self) -> Result<i32, Malformed> {
+        self.take("int").map(i32::from_be_bytes)
+    }
+
+    /// A `long`.
+    pub fn long(&mut self) -> Result<i64, Malformed> {
+        self.take("long").map(i64::from_be_bytes)
+    }
+
+    /// A `boolean`: Java takes every byte but 0 for true.
+    pub fn bool(&mut self) -> Result<bool, Malformed> {
+        self.take::<1>("boolean").map(|[byte]| byte != 0)
+    }
+
+    /// A `buffer`; a null one (length −1) is read as empty.
+    pub fn buffer(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.int()?;
+        if length == -1 {
+            return Ok(&[]);
+        }
+        let length = usize::try_from(length).map_err(|_| Malformed("length of a buffer"))?;
+        let (head, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(Malformed("length of a buffer"))?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    /// A `buffer`, copied out of the frame.
+    pub fn bytes(&mut self) -> Result<Bytes, Malformed> {
+        self.buffer().map(Bytes::copy_from_slice)
+    }
+
+    /// A `ustring`.
+    pub fn string(&mut self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.buffer()?).map_err(|_| Malformed("UTF-8 of a string"))
+    }
+
+    /// A `ustring` that is a znode path.
+    pub fn path(&mut self) -> Result<NodePath, Malformed> {
+        NodePath::parse(self.string()?).map_err(|_| Malformed("path"))
+    }
+
+    /// The count of a `vector` whose elements take at least `least` bytes each; a null one (−1) is read as empty.
+    pub fn count(&mut self, least: usize) -> Result<usize, Malformed> {
+        let count = self.int()?;
+        if count == -1 {
+            return Ok(0);
+        }
+        // A count that the frame cannot hold must not reach an allocation.
+        match usize::try_from(count) {
+            Ok(count) if count <= self.rest.len() / least => Ok(count),
+            _ => Err(Malformed("count of a vector")),
+        }
+    }
+
+    /// A `Stat`.
+    pub fn stat(&mut self) -> Result<Stat, Malformed> {
+        Ok(Stat {
+            czxid: Zxid(self.long()?),
+            mzxid: Zxid(self.long()?),
+            ctime: self.long()?,
+            mtime: self.long()?,
+            version: self.int()?,
+            cversion: self.int()?,
+            aversion: self.int()?,
+            ephemeral_owner: self.long()?,
+            data_length: self.int()?,
+            num_children: self.int()?,
+            pzxid: Zxid(self.long()?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_beyond_the_frame_are_refused_before_they_are_allocated() {
+        let huge = i32::MAX.to_be_bytes();
+        assert_eq!(
+            Reader::new(&huge).buffer(),
+            Err(Malformed("length of a buffer"))
+        );
+        assert_eq!(
+            Reader::new(&huge).count(4),
+            Err(Malformed("count of a vector"))
+        );
+        let negative = (-2i32).to_be_bytes();
+        assert_eq!(
+            Reader::new(&negative).buffer(),
+            Err(Malformed("length of a buffer"))
+        );
+        assert_eq!(
+            Reader::new(&negative).count(4),
+            Err(Malformed("count of a vector"))
+        );
+        assert_eq!(Reader::new(&(-1i32).to_be_bytes()).buffer(), Ok(&[][..]));
+        assert_eq!(Reader::new(&[0, 0]).int(), Err(Malformed("int")));
+        assert_eq!(
+            Reader::new(&[0, 0, 0, 1, 0xff]).string(),
+            Err(Malformed("UTF-8 of a string"))
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! Values to bytes and back: jute, ZooKeeper's serialisation (`zookeeper.jute` names every record).
+
+mod connect;
+mod jute;
+mod opcode;
+mod reply;
+mod request;
+
+pub use connect::{ConnectRequest, ConnectResponse};
+pub use jute::{Malformed, Reader, Writer};
+pub use opcode::OpCode;
+pub use reply::{
+    ReplyHeader, Shape, read_event, read_reply, write_event, write_refusal, write_reply,
+};
+pub use request::{
+    ReadError, SetWatches, read_request, read_set_watches, write_close, write_ping, write_request,
+    write_set_watches,
+};
+
+/// The xid of notifications (`ClientCnxn.NOTIFICATION_XID`).
+pub const NOTIFICATION_XID: i32 = -1;
+/// The xid of pings (`ClientCnxn.PING_XID`).
+pub const PING_XID: i32 = -2;
+/// The xid of SetWatches (`ClientCnxn.SET_WATCHES_XID`).
+pub const SET_WATCHES_XID: i32 = -8;

@@ -1,0 +1,334 @@
+//! Requests: written by the client, read by the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use herdless_core::{
+    Acl, Create, CreateMode, Delete, Exists, GetChildren, GetData, GetEphemerals, Multi, MultiOp,
+    NodePath, Permissions, Request, SetData, Sync, Version,
+};
+
+use super::{Malformed, OpCode, PING_XID, Reader, SET_WATCHES_XID, Shape, Writer};
+
+/// Writes header and body of a request that is one operation on the wire; `None` for one that is not (`Release` and
+/// `FindOwn` are made of several).
+pub fn write_request(w: &mut Writer<'_>, xid: i32, request: &Request) -> Option<OpCode> {
+    let opcode = opcode_of(request)?;
+    w.int(xid);
+    w.int(opcode.code());
+    match request {
+        Request::Create(create) => write_create(w, create),
+        Request::Delete(Delete { path, version }) => {
+            w.string(path.as_str());
+            w.int(version.0);
+        }
+        Request::Exists(Exists { path, watch })
+        | Request::GetData(GetData { path, watch })
+        | Request::GetChildren(GetChildren { path, watch }) => {
+            w.string(path.as_str());
+            w.bool(*watch);
+        }
+        Request::SetData(set) => write_set(w, set),
+        Request::GetEphemerals(GetEphemerals { prefix: path }) | Request::Sync(Sync { path }) => {
+            w.string(path.as_str());
+        }
+        Request::Multi(multi) => write_multi(w, multi),
+        // Only the header.
+        _ => {}
+    }
+    Some(opcode)
+}
+
+fn opcode_of(request: &Request) -> Option<OpCode> {
+    Some(match request {
+        Request::Create(create) => create_opcode(create.mode),
+        Request::Delete(_) => OpCode::Delete,
+        Request::Exists(_) => OpCode::Exists,
+        Request::GetData(_) => OpCode::GetData,
+        Request::SetData(_) => OpCode::SetData,
+        Request::GetChildren(_) => OpCode::GetChildren2,
+        Request::GetEphemerals(_) => OpCode::GetEphemerals,
+        Request::Sync(_) => OpCode::Sync,
+        Request::Multi(_) => OpCode::Multi,
+        Request::CloseSession => OpCode::CloseSession,
+        _ => return None,
+    })
+}
+
+/// Each of these replies with the Stat. Container and TTL nodes have operations of their own: a plain create with
+/// their flag makes a persistent node (`PrepRequestProcessor.pRequest2TxnCreate`).
+fn create_opcode(mode: CreateMode) -> OpCode {
+    match mode {
+        CreateMode::Container => OpCode::CreateContainer,
+        CreateMode::PersistentWithTtl(_) | CreateMode::PersistentSequentialWithTtl(_) => {
+            OpCode::CreateTtl
+        }
+        _ => OpCode::Create2,
+    }
+}
+
+fn write_create(w: &mut Writer<'_>, create: &Create) {
+    w.string(create.path.as_str());
+    w.buffer(&create.data);
+    w.int(create.acl.len() as i32);
+    for acl in &*create.acl {
+        w.int(acl.permissions.bits());
+        w.string(&acl.scheme);
+        w.string(&acl.id);
+    }
+    // CreateMode.toFlag
+    let (flags, ttl) = match create.mode {
+        CreateMode::Persistent => (0, None),
+        CreateMode::Ephemeral => (1, None),
+        CreateMode::PersistentSequential => (2, None),
+        CreateMode::EphemeralSequential => (3, None),
+        CreateMode::Container => (4, None),
+        CreateMode::PersistentWithTtl(ttl) => (5, Some(ttl)),
+        CreateMode::PersistentSequentialWithTtl(ttl) => (6, Some(ttl)),
+    };
+    w.int(flags);
+    if let Some(ttl) = ttl {
+        w.long(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+    }
+}
+
+fn write_set(
+    w: &mut Writer<'_>,
+    SetData {
+        path,
+        data,
+        version,
+    }: &SetData,
+) {
+    w.string(path.as_str());
+    w.buffer(data);
+    w.int(version.0);
+}
+
+/// `MultiHeader {type, done, err}` before each operation, and one that says done (`MultiOperationRecord`).
+fn write_multi(w: &mut Writer<'_>, multi: &Multi) {
+    let header = |w: &mut Writer<'_>, code: i32, done: bool| {
+        w.int(code);
+        w.bool(done);
+        w.int(-1);
+    };
+    for operation in &multi.operations {
+        match operation {
+            MultiOp::Create(create) => {
+                header(w, create_opcode(create.mode).code(), false);
+                write_create(w, create);
+            }
+            MultiOp::Delete(Delete { path, version }) => {
+                header(w, OpCode::Delete.code(), false);
+                w.string(path.as_str());
+                w.int(version.0);
+            }
+            MultiOp::SetData(set) => {
+                header(w, OpCode::SetData.code(), false);
+                write_set(w, set);
+            }
+            MultiOp::Check { path, version } => {
+                header(w, OpCode::Check.code(), false);
+                w.string(path.as_str());
+                w.int(version.0);
+            }
+        }
+    }
+    header(w, -1, true);
+}
+
+/// Writes a ping.
+pub fn write_ping(w: &mut Writer<'_>) {
+    w.int(PING_XID);
+    w.int(OpCode::Ping.code());
+}
+
+/// Writes the end of a session.
+pub fn write_close(w: &mut Writer<'_>, xid: i32) {
+    w.int(xid);
+    w.int(OpCode::CloseSession.code());
+}
+
+/// The watches to re-arm after a reconnect (`SetWatches`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetWatches {
+    /// The last change that the client has seen: a watched node that changed after it fires at once.
+    pub relative_zxid: i64,
+    /// Left by `get_data`, and by `exists` on a node that was there.
+    pub data: Vec<NodePath>,
+    /// Left by `exists` where there was no node.
+    pub exists: Vec<NodePath>,
+    /// Left by `get_children`.
+    pub children: Vec<NodePath>,
+}
+
+/// Writes a SetWatches.
+pub fn write_set_watches(w: &mut Writer<'_>, watches: &SetWatches) {
+    w.int(SET_WATCHES_XID);
+    w.int(OpCode::SetWatches.code());
+    w.long(watches.relative_zxid);
+    for paths in [&watches.data, &watches.exists, &watches.children] {
+        w.int(paths.len() as i32);
+        for path in paths {
+            w.string(path.as_str());
+        }
+    }
+}
+
+/// Reads the body of a SetWatches.
+pub fn read_set_watches(r: &mut Reader<'_>) -> Result<SetWatches, Malformed> {
+    fn paths(r: &mut Reader<'_>) -> Result<Vec<NodePath>, Malformed> {
+        (0..r.count(4)?).map(|_| r.path()).collect()
+    }
+    Ok(SetWatches {
+        relative_zxid: r.long()?,
+        data: paths(r)?,
+        exists: paths(r)?,
+        children: paths(r)?,
+    })
+}
+
+/// Reads the body of a request. The [`Shape`] says how its reply is to be written.
+///
+/// # Errors
+///
+/// [`Malformed`], which a server answers with `Marshalling`; a path that is readable but not valid is its own case,
+/// [`ReadError::BadArguments`].
+pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shape), ReadError> {
+    let request = match opcode {
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
+            Request::Create(read_create(opcode, r)?)
+        }
+        OpCode::Delete => Request::Delete(Delete {
+            path: path(r)?,
+            version: Version(r.int()?),
+        }),
+        OpCode::Exists => Request::Exists(Exists {
+            path: path(r)?,
+            watch: r.bool()?,
+        }),
+        OpCode::GetData => Request::GetData(GetData {
+            path: path(r)?,
+            watch: r.bool()?,
+        }),
+        OpCode::SetData => Request::SetData(read_set(r)?),
+        OpCode::GetChildren | OpCode::GetChildren2 => Request::GetChildren(GetChildren {
+            path: path(r)?,
+            watch: r.bool()?,
+        }),
+        OpCode::Sync => Request::Sync(Sync { path: path(r)? }),
+        OpCode::GetEphemerals => Request::GetEphemerals(GetEphemerals { prefix: prefix(r)? }),
+        OpCode::Multi => {
+            let (multi, opcodes) = read_multi(r)?;
+            return Ok((Request::Multi(multi), Shape::Multi(opcodes)));
+        }
+        OpCode::CloseSession => Request::CloseSession,
+        OpCode::Ping | OpCode::Check | OpCode::SetWatches => {
+            return Err(Malformed("operation").into());
+        }
+    };
+    Ok((request, Shape::Plain(opcode)))
+}
+
+/// Why a request could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the server answers each in its own way"
+)]
+pub enum ReadError {
+    /// The bytes are not the record they should be.
+    Malformed(Malformed),
+    /// A path, a flag or a time to live that no server would accept.
+    BadArguments,
+}
+
+impl From<Malformed> for ReadError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+fn path(r: &mut Reader<'_>) -> Result<NodePath, ReadError> {
+    NodePath::parse(r.string()?).map_err(|_| ReadError::BadArguments)
+}
+
+fn prefix(r: &mut Reader<'_>) -> Result<NodePath, ReadError> {
+    NodePath::parse_sequential(r.string()?).map_err(|_| ReadError::BadArguments)
+}
+
+fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> {
+    let text = r.string()?;
+    let data = r.bytes()?;
+    let mut acl = Vec::with_capacity(r.count(12)?);
+    for _ in 0..acl.capacity() {
+        acl.push(Acl {
+            permissions: Permissions::from_bits(r.int()?),
+            scheme: r.string()?.to_owned(),
+            id: r.string()?.to_owned(),
+        });
+    }
+    let flags = r.int()?;
+    let ttl = match opcode {
+        OpCode::CreateTtl => {
+            Duration::from_millis(u64::try_from(r.long()?).map_err(|_| ReadError::BadArguments)?)
+        }
+        _ => Duration::ZERO,
+    };
+    let mode = match (opcode, flags) {
+        (OpCode::CreateContainer, _) => CreateMode::Container,
+        (OpCode::CreateTtl, 5) => CreateMode::PersistentWithTtl(ttl),
+        (OpCode::CreateTtl, 6) => CreateMode::PersistentSequentialWithTtl(ttl),
+        (_, 1) => CreateMode::Ephemeral,
+        (_, 2) => CreateMode::PersistentSequential,
+        (_, 3) => CreateMode::EphemeralSequential,
+        // A container's flag on a plain create makes a persistent node, as in Apache ZooKeeper.
+        (OpCode::Create | OpCode::Create2, 0 | 4) => CreateMode::Persistent,
+        _ => return Err(ReadError::BadArguments),
+    };
+    let path = match mode.is_sequential() {
+        true => NodePath::parse_sequential(text),
+        false => NodePath::parse(text),
+    };
+    Ok(Create {
+        path: path.map_err(|_| ReadError::BadArguments)?,
+        data,
+        acl: Arc::from(acl),
+        mode,
+    })
+}
+
+fn read_set(r: &mut Reader<'_>) -> Result<SetData, ReadError> {
+    Ok(SetData {
+        path: path(r)?,
+        data: r.bytes()?,
+        version: Version(r.int()?),
+    })
+}
+
+fn read_multi(r: &mut Reader<'_>) -> Result<(Multi, Vec<OpCode>), ReadError> {
+    let (mut operations, mut opcodes) = (Vec::new(), Vec::new());
+    loop {
+        let (code, done, _err) = (r.int()?, r.bool()?, r.int()?);
+        if done {
+            return Ok((Multi { operations }, opcodes));
+        }
+        let opcode = OpCode::from_code(code).ok_or(Malformed("operation of a multi"))?;
+        operations.push(match opcode {
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
+                MultiOp::Create(read_create(opcode, r)?)
+            }
+            OpCode::Delete => MultiOp::Delete(Delete {
+                path: path(r)?,
+                version: Version(r.int()?),
+            }),
+            OpCode::SetData => MultiOp::SetData(read_set(r)?),
+            OpCode::Check => MultiOp::Check {
+                path: path(r)?,
+                version: Version(r.int()?),
+            },
+            _ => return Err(Malformed("operation of a multi").into()),
+        });
+        opcodes.push(opcode);
+    }
+}

@@ -1,0 +1,209 @@
+//! The server's end of one connection.
+
+use bytes::BytesMut;
+use herdless_core::{Error, Refusal, Reply, Request, WatchEvent};
+use thiserror::Error;
+
+use crate::codec::{
+    ConnectRequest, ConnectResponse, Malformed, OpCode, PING_XID, ReadError, Reader, ReplyHeader,
+    SetWatches, Shape, Writer, read_request, read_set_watches, write_event, write_refusal,
+    write_reply,
+};
+use crate::frame::{self, FrameError, MAX_FRAME, MAX_HANDSHAKE};
+
+/// Reads what one client sends and writes what it is sent.
+///
+/// After [`poll`](Self::poll) yields a [`Incoming::Connect`] it is to be answered with [`accept`](Self::accept), or the
+/// connection closed; each [`Incoming::Request`] with [`reply`](Self::reply), in order.
+#[derive(Debug)]
+pub struct Machine {
+    connected: bool,
+    out: BytesMut,
+}
+
+/// What a client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a server has to deal with each")]
+pub enum Incoming {
+    /// The handshake.
+    Connect(ConnectRequest),
+    /// A sign of life. It is answered already.
+    Ping,
+    /// A request.
+    Request {
+        /// What to answer with.
+        ticket: Ticket,
+        /// What is asked.
+        request: Request,
+    },
+    /// Watches to be re-armed.
+    SetWatches {
+        /// What to answer with.
+        ticket: Ticket,
+        /// The watches.
+        watches: SetWatches,
+    },
+}
+
+/// Which request a reply is for, and in which shape it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    xid: i32,
+    shape: Shape,
+}
+
+/// Why a connection cannot go on.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// A frame of a length that is not accepted.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A handshake or a header that cannot be read.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Machine {
+    /// A connection that was just accepted.
+    pub fn new() -> Self {
+        Self {
+            connected: false,
+            out: BytesMut::new(),
+        }
+    }
+
+    /// Takes the next thing that the client sent out of `buffer`; `None` when it holds no whole frame. A request that
+    /// cannot be carried out whatever the tree's state is refused at once, and the next one taken. `last_zxid` is the
+    /// last change applied, which those replies report.
+    ///
+    /// # Errors
+    ///
+    /// The connection is to be closed.
+    pub fn poll(
+        &mut self,
+        buffer: &mut BytesMut,
+        last_zxid: i64,
+    ) -> Result<Option<Incoming>, ReceiveError> {
+        let limit = if self.connected {
+            MAX_FRAME
+        } else {
+            MAX_HANDSHAKE
+        };
+        while let Some(length) = frame::next_frame(buffer, limit)? {
+            let mut reader = Reader::new(&buffer[4..4 + length]);
+            let incoming = if self.connected {
+                self.read(&mut reader, last_zxid)
+            } else {
+                ConnectRequest::read(&mut reader).map(|connect| Some(Incoming::Connect(connect)))
+            };
+            frame::consume(buffer, length);
+            if let Some(incoming) = incoming? {
+                return Ok(Some(incoming));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, r: &mut Reader<'_>, last_zxid: i64) -> Result<Option<Incoming>, Malformed> {
+        let (xid, code) = (r.int()?, r.int()?);
+        let refusal = match OpCode::from_code(code) {
+            Some(OpCode::Ping) => {
+                // The server answers pings with their own number whatever the client sent (`FinalRequestProcessor`).
+                self.header(PING_XID, last_zxid, 0);
+                return Ok(Some(Incoming::Ping));
+            }
+            Some(OpCode::SetWatches) => match read_set_watches(r) {
+                Ok(watches) => {
+                    let ticket = Ticket {
+                        xid,
+                        shape: Shape::Plain(OpCode::SetWatches),
+                    };
+                    return Ok(Some(Incoming::SetWatches { ticket, watches }));
+                }
+                Err(_) => Refusal::Marshalling,
+            },
+            Some(opcode) => match read_request(opcode, r) {
+                Ok((request, shape)) => {
+                    return Ok(Some(Incoming::Request {
+                        ticket: Ticket { xid, shape },
+                        request,
+                    }));
+                }
+                Err(ReadError::BadArguments) => Refusal::BadArguments,
+                Err(ReadError::Malformed(_)) => Refusal::Marshalling,
+            },
+            None => Refusal::Unimplemented,
+        };
+        self.header(xid, last_zxid, refusal.code());
+        Ok(None)
+    }
+
+    /// Answers the handshake: with a session, or with the news that it is no more (a timeout of 0).
+    pub fn accept(&mut self, response: &ConnectResponse) {
+        self.connected = response.timeout_ms > 0;
+        self.write(|w| response.write(w));
+    }
+
+    /// Answers a request. Events that the request's own change fires come before (see [`notify`](Self::notify)).
+    pub fn reply(&mut self, ticket: &Ticket, last_zxid: i64, outcome: &Result<Reply, Error>) {
+        match outcome {
+            Ok(Reply::Exists(None)) => self.header(ticket.xid, last_zxid, Refusal::NoNode.code()),
+            Ok(reply) => self.write(|w| {
+                ReplyHeader {
+                    xid: ticket.xid,
+                    zxid: last_zxid,
+                    err: 0,
+                }
+                .write(w);
+                write_reply(w, &ticket.shape, reply);
+            }),
+            Err(Error::MultiRefused { index, refusal }) => self.write(|w| {
+                ReplyHeader {
+                    xid: ticket.xid,
+                    zxid: last_zxid,
+                    err: 0,
+                }
+                .write(w);
+                write_refusal(w, &ticket.shape, *index, *refusal);
+            }),
+            Err(Error::Refused(refusal)) => self.header(ticket.xid, last_zxid, refusal.code()),
+            Err(Error::SessionExpired) => self.header(ticket.xid, last_zxid, SESSION_EXPIRED),
+            Err(_) => self.header(ticket.xid, last_zxid, SYSTEM_ERROR),
+        }
+    }
+
+    /// Answers a SetWatches. The events that it made come before.
+    pub fn rearmed(&mut self, ticket: &Ticket, last_zxid: i64) {
+        self.header(ticket.xid, last_zxid, 0);
+    }
+
+    /// Tells the client of an event. It must be told before any reply that reflects the change.
+    pub fn notify(&mut self, event: &WatchEvent) {
+        self.write(|w| write_event(w, event));
+    }
+
+    /// The bytes to send; the caller takes out what it has sent.
+    pub fn transmit(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+
+    fn header(&mut self, xid: i32, zxid: i64, err: i32) {
+        self.write(|w| ReplyHeader { xid, zxid, err }.write(w));
+    }
+
+    fn write(&mut self, fill: impl FnOnce(&mut Writer<'_>)) {
+        let mut writer = Writer::frame(&mut self.out);
+        fill(&mut writer);
+        writer.finish();
+    }
+}
+
+const SESSION_EXPIRED: i32 = -112;
+const SYSTEM_ERROR: i32 = -1;
