@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use herdless_core::{
-    Client, Locks, OneShot, Outcome, Request, Response, ResponseSource, Session, StdLocks, Undo,
+    Client, Locks, Mutex, OneShot, Outcome, Request, Response, ResponseSource, Session, StdLocks,
+    StdMutex, Undo,
 };
 
 use crate::server::Shared;
@@ -15,11 +16,16 @@ use crate::server::Shared;
 pub struct MemoryClient<L: Locks = StdLocks> {
     shared: Arc<Shared<L>>,
     key: u64,
+    session: Arc<StdMutex<Session>>,
 }
 
 impl<L: Locks> MemoryClient<L> {
-    pub(crate) fn new(shared: Arc<Shared<L>>, key: u64) -> Self {
-        Self { shared, key }
+    pub(crate) fn new(shared: Arc<Shared<L>>, key: u64, session: Arc<StdMutex<Session>>) -> Self {
+        Self {
+            shared,
+            key,
+            session,
+        }
     }
 
     pub(crate) fn key(&self) -> u64 {
@@ -33,11 +39,7 @@ impl<L: Locks> Client for MemoryClient<L> {
     }
 
     fn session(&self) -> Session {
-        Session::new(
-            self.shared
-                .session(self.key)
-                .expect("a server keeps every client that it made"),
-        )
+        self.session.with(|session| session.clone())
     }
 }
 
@@ -46,6 +48,7 @@ impl<L: Locks> Clone for MemoryClient<L> {
         Self {
             shared: self.shared.clone(),
             key: self.key,
+            session: self.session.clone(),
         }
     }
 }

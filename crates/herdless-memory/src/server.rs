@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use herdless_core::{
     Answer, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex, NodePath,
-    OneShot, Outcome, Reply, Request, Response, SessionCell, SessionId, SessionState, StdLocks,
-    WatchKind, WatchOutcome, WatchTable, Zxid,
+    OneShot, Outcome, Reply, Request, Response, Session, SessionCell, SessionId, SessionState,
+    StdLocks, StdMutex, WatchKind, WatchOutcome, WatchTable, Zxid,
 };
 
 use crate::client::{Late, MemoryClient};
@@ -43,7 +43,10 @@ struct State<L: Locks> {
 
 /// The server's and the client's side of one client.
 struct Endpoint<L: Locks> {
-    session: Arc<SessionCell<L>>,
+    session: Arc<SessionCell>,
+    /// Where the client finds its session. On a lock of std, like the session itself: both change only in a step under
+    /// the tree's lock, and a checker would pay for every look.
+    current: Arc<StdMutex<Session>>,
     id: SessionId,
     attempts: Arc<AtomicU64>,
     is_connected: bool,
@@ -57,30 +60,21 @@ struct Endpoint<L: Locks> {
 }
 
 /// What is left to do once the lock is released: wake-ups and undos may come back here.
-struct Aftermath<L: Locks> {
+#[derive(Default)]
+struct Aftermath {
     watches: Vec<Completion<WatchOutcome>>,
     replies: Vec<Completion<Outcome>>,
     wakers: Vec<Waker>,
     /// Old sessions are dropped outside too.
-    _sessions: Vec<Arc<SessionCell<L>>>,
+    sessions: Vec<Session>,
 }
 
-impl<L: Locks> Default for Aftermath<L> {
-    fn default() -> Self {
-        Self {
-            watches: Vec::new(),
-            replies: Vec::new(),
-            wakers: Vec::new(),
-            _sessions: Vec::new(),
-        }
-    }
-}
-
-impl<L: Locks> Aftermath<L> {
+impl Aftermath {
     fn run(self) {
         self.watches.into_iter().for_each(Completion::run);
         self.wakers.into_iter().for_each(Waker::wake);
         self.replies.into_iter().for_each(Completion::run);
+        drop(self.sessions);
     }
 }
 
@@ -127,12 +121,14 @@ impl<L: Locks> Backend<L> {
 
     /// A client with a new session.
     pub fn connect(&self) -> MemoryClient<L> {
-        let key = self.shared.state.with(|state| {
+        let (key, current) = self.shared.state.with(|state| {
             let key = state.clients.len() as u64 + 1;
             let attempts = Arc::default();
             let (id, session) = state.open_session(key, &attempts);
+            let current = Arc::new(StdMutex::new(Session::new(session.clone())));
             let endpoint = Endpoint {
                 session,
+                current: current.clone(),
                 id,
                 attempts,
                 is_connected: true,
@@ -144,9 +140,9 @@ impl<L: Locks> Backend<L> {
                 is_late: false,
             };
             state.clients.insert(key, endpoint);
-            key
+            (key, current)
         });
-        MemoryClient::new(self.shared.clone(), key)
+        MemoryClient::new(self.shared.clone(), key, current)
     }
 
     /// Expires the client's session, in one step: its ephemeral nodes go, what was bound to it is told, and the client
@@ -227,16 +223,7 @@ impl<L: Locks> Shared<L> {
         self.with(|state, after| state.submit(key, request, after))
     }
 
-    pub(crate) fn session(&self, key: u64) -> Option<Arc<SessionCell<L>>> {
-        self.state.with(|state| {
-            state
-                .clients
-                .get(&key)
-                .map(|endpoint| endpoint.session.clone())
-        })
-    }
-
-    fn with<R>(&self, step: impl FnOnce(&mut State<L>, &mut Aftermath<L>) -> R) -> R {
+    fn with<R>(&self, step: impl FnOnce(&mut State<L>, &mut Aftermath) -> R) -> R {
         let mut after = Aftermath::default();
         let result = self.state.with(|state| step(state, &mut after));
         after.run();
@@ -249,7 +236,7 @@ impl<L: Locks> State<L> {
         &mut self,
         key: u64,
         attempts: &Arc<AtomicU64>,
-    ) -> (SessionId, Arc<SessionCell<L>>) {
+    ) -> (SessionId, Arc<SessionCell>) {
         self.last_session += 1;
         let id = SessionId(self.last_session);
         self.tree.open_session(id);
@@ -271,7 +258,7 @@ impl<L: Locks> State<L> {
         }
     }
 
-    fn submit(&mut self, key: u64, request: Request, after: &mut Aftermath<L>) -> Response {
+    fn submit(&mut self, key: u64, request: Request, after: &mut Aftermath) -> Response {
         let Some(endpoint) = self
             .clients
             .get_mut(&key)
@@ -293,7 +280,7 @@ impl<L: Locks> State<L> {
         }
     }
 
-    fn carry_out(&mut self, key: u64, request: &Request, after: &mut Aftermath<L>) -> Outcome {
+    fn carry_out(&mut self, key: u64, request: &Request, after: &mut Aftermath) -> Outcome {
         let Some(id) = self.clients.get(&key).map(|endpoint| endpoint.id) else {
             return Err(Error::Closed);
         };
@@ -335,7 +322,7 @@ impl<L: Locks> State<L> {
     }
 
     /// Hands each event to the cells that wait for it. They are filled here, under the lock, and woken after it.
-    fn deliver(&mut self, fired: Fired, after: &mut Aftermath<L>) {
+    fn deliver(&mut self, fired: Fired, after: &mut Aftermath) {
         for (session, event) in fired {
             let Some(endpoint) = self
                 .clients
@@ -352,7 +339,7 @@ impl<L: Locks> State<L> {
         }
     }
 
-    fn expire(&mut self, key: u64, after: &mut Aftermath<L>) {
+    fn expire(&mut self, key: u64, after: &mut Aftermath) {
         let Some(endpoint) = self
             .clients
             .get_mut(&key)
@@ -370,13 +357,15 @@ impl<L: Locks> State<L> {
         };
         endpoint.end(&Error::SessionExpired, after);
         endpoint.id = id;
+        let current = Session::new(session.clone());
         after
-            ._sessions
-            .push(std::mem::replace(&mut endpoint.session, session));
+            .sessions
+            .push(endpoint.current.with(|old| std::mem::replace(old, current)));
+        endpoint.session = session;
         endpoint.is_connected = true;
     }
 
-    fn disconnect(&mut self, key: u64, after: &mut Aftermath<L>) {
+    fn disconnect(&mut self, key: u64, after: &mut Aftermath) {
         let Some(endpoint) = self
             .clients
             .get_mut(&key)
@@ -392,7 +381,7 @@ impl<L: Locks> State<L> {
         self.tree.forget_watches(id);
     }
 
-    fn reconnect(&mut self, key: u64, after: &mut Aftermath<L>) {
+    fn reconnect(&mut self, key: u64, after: &mut Aftermath) {
         let Some(endpoint) = self
             .clients
             .get_mut(&key)
@@ -422,7 +411,7 @@ impl<L: Locks> State<L> {
 
 impl<L: Locks> Endpoint<L> {
     /// The session is over: what was bound to it is told.
-    fn end(&mut self, error: &Error, after: &mut Aftermath<L>) {
+    fn end(&mut self, error: &Error, after: &mut Aftermath) {
         after.wakers.extend(self.session.set(SessionState::Lost));
         after.watches.extend(
             self.watches

@@ -1,0 +1,129 @@
+//! One's own node in a line.
+
+use std::fmt;
+
+use herdless_core::{
+    Client, ClientExt, Created, Error, EventKind, NodePath, Request, Session, SessionState, Zxid,
+};
+
+use super::line::{Ahead, Line, release, session_of};
+
+/// A fencing token: the change that created the holder's node. No other grant ever has it, and a later grant has a
+/// greater one, over all locks of the ensemble.
+///
+/// Send it along with every write to the resource that the lock protects, and let the resource refuse a token smaller
+/// than one it has seen. Then a holder that was paused past the end of its session cannot do harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub Zxid);
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A node in a line. Dropping it leaves the line.
+pub(crate) struct Place<C: Client> {
+    client: C,
+    session: Session,
+    created: Created,
+    /// Whether everybody ahead has gone: it decides how we leave.
+    is_holder: bool,
+    has_left: bool,
+}
+
+impl<C: Client + Clone> Place<C> {
+    /// The place on the node that was created; `None` where its session is over already.
+    pub(super) fn new(client: &C, created: Created) -> Option<Self> {
+        let session = session_of(client, &created)?;
+        Some(Self {
+            client: client.clone(),
+            session,
+            created,
+            is_holder: false,
+            has_left: false,
+        })
+    }
+
+    /// Waits until nobody is ahead. `is_first` says that this is known already.
+    ///
+    /// # Errors
+    ///
+    /// `SessionExpired`: the place is gone. `Refused(NoNode)`: somebody else removed the node.
+    pub(crate) async fn wait(&mut self, line: &Line, is_first: bool) -> Result<(), Error> {
+        let outcome = if is_first {
+            Ok(())
+        } else {
+            self.wait_for_turn(line).await
+        };
+        // Whatever was just learned may have been told to a later session than the one our node belongs to.
+        if self.session.state() == SessionState::Lost {
+            return Err(Error::SessionExpired);
+        }
+        self.is_holder = outcome.is_ok();
+        outcome
+    }
+
+    async fn wait_for_turn(&self, line: &Line) -> Result<(), Error> {
+        let mut ahead = line
+            .ahead_by_number(&self.client, &self.created.path)
+            .await?;
+        while let Ahead::Somebody(watch) = ahead {
+            let event = watch.await?;
+            // A holder leaves with set + delete in one change, which fires "changed"; everything else that removes a
+            // node fires "deleted". So "changed" proves that the one ahead was the first, and we are now: nothing is
+            // read. "Deleted" proves nothing, since it may have been a waiter.
+            ahead = match event.kind {
+                EventKind::DataChanged if !line.confirm => Ahead::Nobody,
+                _ => line.ahead_by_list(&self.client, &self.created.path).await?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Leaves, and waits for the server's word. Whether the node was still there.
+    pub(crate) async fn leave(mut self) -> Result<bool, Error> {
+        let left = self.client.call(release(&self.created, self.is_holder));
+        self.has_left = true;
+        left.await
+    }
+}
+
+impl<C: Client> Place<C> {
+    pub(crate) fn client(&self) -> &C {
+        &self.client
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn path(&self) -> &NodePath {
+        &self.created.path
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        Token(self.created.stat.czxid)
+    }
+}
+
+impl<C: Client> Drop for Place<C> {
+    fn drop(&mut self) {
+        if !self.has_left {
+            // A waiter that gives up must not be mistaken for a holder that hands over, so it leaves by a plain delete.
+            drop(
+                self.client
+                    .submit(Request::Release(release(&self.created, self.is_holder))),
+            );
+        }
+    }
+}
+
+impl<C: Client> fmt::Debug for Place<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("path", &self.created.path)
+            .field("token", &self.token())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,14 @@
+//! Coordination recipes over any [`Client`](herdless_core::Client).
+//!
+//! Recipes know neither bytes nor the tree, read no clock, and spawn nothing. Every async function is cancel-safe, so
+//! a deadline is the caller's: `timeout(d, lock.acquire())` in any runtime.
+//!
+//! One engine stands under all that wait in line (`contend`): a contender makes an ephemeral sequential node, watches
+//! only the one before its own, and leaves. One departure wakes one contender and costs the same bytes at any length
+//! of the line.
+
+mod contend;
+mod lock;
+
+pub use contend::{Contender, Token};
+pub use lock::{Lock, LockBuilder, LockGuard, Ticket};

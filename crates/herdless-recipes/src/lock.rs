@@ -1,0 +1,512 @@
+//! An exclusive lock.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
+
+use herdless_core::{
+    Acl, Client, ClientExt, Error, MultiOp, MultiReply, NodePath, Refusal, Session, SessionLost,
+    Version, Watch,
+};
+
+use crate::contend::{Contender, Line, Place, Token};
+
+/// An exclusive lock: of all processes that acquire it on one path, one at a time holds it, in the order of asking.
+///
+/// The layout is that of Curator's `InterProcessMutex`, so Java and Rust processes exclude each other on the same path.
+/// Missing parents are made as containers, which the server removes again when they are empty.
+///
+/// Cloning is cheap, and clones contend with each other: two tasks that acquire the same `Lock` take turns.
+///
+/// # What is promised, and what is not
+///
+/// While no process is paused and no clock runs slow, no two holders overlap: a guard turns invalid before the server
+/// can give the lock away. No lock service can promise more by itself, because a process can be paused between its
+/// check and its write. For that there is [`LockGuard::token`], which the protected resource compares, and
+/// [`LockGuard::multi`] for writes to the same ensemble.
+///
+/// # Costs
+///
+/// | operation | round trips | remarks |
+/// |---|---|---|
+/// | acquire, free | 1 | two requests that leave together |
+/// | acquire, behind others | 2, then one event | under 1 KB at any number of waiters |
+/// | hand-over | 0 | the event alone; one waiter wakes |
+/// | release, dropped | 0 | sent, not awaited |
+/// | release, awaited | 1 | |
+/// | try_acquire, taken | 1 | a read, no write |
+///
+/// # Examples
+///
+/// ```
+/// use herdless_core::NodePath;
+/// use herdless_recipes::Lock;
+/// # use herdless_memory::MemoryServer;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let client = MemoryServer::new().connect();
+/// let lock = Lock::new(client, NodePath::parse("/locks/orders")?);
+/// let guard = lock.acquire().await?;
+/// println!("held with token {}", guard.token());
+/// guard.release().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Lock<C> {
+    client: C,
+    line: Arc<Line>,
+}
+
+/// Options of a [`Lock`].
+#[derive(Clone)]
+pub struct LockBuilder<C> {
+    client: C,
+    line: Line,
+}
+
+impl<C: Client + Clone + 'static> Lock<C> {
+    /// The lock on `path`. Nothing is sent yet.
+    pub fn new(client: C, path: NodePath) -> Self {
+        Self::builder(client, path).build()
+    }
+
+    /// The lock on `path`, with options.
+    pub fn builder(client: C, path: NodePath) -> LockBuilder<C> {
+        LockBuilder {
+            client,
+            line: Line::new(path),
+        }
+    }
+
+    /// The lock's path.
+    pub fn path(&self) -> &NodePath {
+        self.line.directory()
+    }
+
+    /// Waits for its turn, and takes the lock.
+    ///
+    /// 1 round trip when free; 2 and an event otherwise. One more where parents are missing.
+    ///
+    /// # Ordering
+    ///
+    /// First come, first served, in the order in which the server sees the requests. A contender whose session expires
+    /// while it waits starts again at the end of the line.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future leaves the line, also where the creation of the node was not answered yet. The
+    /// place in the line is lost.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` on a closed client; `Overloaded`; `Refused` where the server refuses the node (`NoAuth`, ..), and
+    /// `Refused(NoNode)` also where somebody removed it. A lost connection is no error: the wait goes on.
+    pub async fn acquire(&self) -> Result<LockGuard<C>, Error> {
+        loop {
+            match self.enqueue().await?.wait().await {
+                // Whoever was ahead stays ahead: the new place is the last.
+                Err(Error::SessionExpired) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Takes the lock if it is free, without waiting for anybody: `None` if it is taken.
+    ///
+    /// Taken: 1 round trip, a read and no write, in constant bytes. Free: 2 round trips. Every child of the lock's node
+    /// counts as a contender, as for Curator.
+    ///
+    /// # Ordering
+    ///
+    /// Never overtakes a contender that is in line.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`acquire`](Self::acquire).
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), and `SessionExpired`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use herdless_core::{Client, Error};
+    /// # use herdless_recipes::Lock;
+    /// async fn once<C: Client + Clone + 'static>(lock: &Lock<C>) -> Result<bool, Error> {
+    ///     let Some(_guard) = lock.try_acquire().await? else { return Ok(false) };
+    ///     // .. the work that one process is to do ..
+    ///     Ok(true)
+    /// }
+    /// ```
+    pub async fn try_acquire(&self) -> Result<Option<LockGuard<C>>, Error> {
+        if self
+            .line
+            .stat(&self.client)
+            .await?
+            .is_some_and(|stat| stat.num_children > 0)
+        {
+            return Ok(None);
+        }
+        let ticket = self.enqueue().await?;
+        if ticket.ahead > 0 {
+            // Somebody was faster; the ticket's drop leaves the line.
+            return Ok(None);
+        }
+        ticket.wait().await.map(Some)
+    }
+
+    /// Takes a place in the line. Awaiting the [`Ticket`] then waits for the lock.
+    ///
+    /// 1 round trip; 2 where parents are missing.
+    ///
+    /// # Ordering
+    ///
+    /// The place is behind everybody who was in line when the server saw the request.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future leaves no node behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use herdless_core::{Client, Error};
+    /// # use herdless_recipes::{Lock, LockGuard};
+    /// async fn patient<C: Client + Clone + 'static>(lock: &Lock<C>) -> Result<LockGuard<C>, Error> {
+    ///     let ticket = lock.enqueue().await?;
+    ///     println!("{} ahead of us at most", ticket.ahead());
+    ///     ticket.await
+    /// }
+    /// ```
+    pub async fn enqueue(&self) -> Result<Ticket<C>, Error> {
+        let (place, ahead) = self.line.enter(&self.client).await?;
+        Ok(Ticket {
+            place,
+            line: self.line.clone(),
+            ahead,
+        })
+    }
+
+    /// Who holds the lock, if anybody; as [`contenders`](Self::contenders).
+    pub async fn holder(&self) -> Result<Option<Contender>, Error> {
+        Ok(self.contenders().await?.into_iter().next())
+    }
+
+    /// Who waits for the lock, the next one first; as [`contenders`](Self::contenders).
+    pub async fn waiters(&self) -> Result<Vec<Contender>, Error> {
+        Ok(self.contenders().await?.into_iter().skip(1).collect())
+    }
+
+    /// Everybody in line: the holder first, then those who wait, in order. For people and tools: by the time it is
+    /// known it may have changed.
+    ///
+    /// 2 round trips: a list, and all reads together.
+    ///
+    /// # Ordering
+    ///
+    /// A snapshot of the line, less those who left while it was read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// `Refused(NoAuth)`, `SessionExpired`, `Overloaded`, `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use herdless_core::{Client, Error};
+    /// # use herdless_recipes::Lock;
+    /// async fn show<C: Client + Clone + 'static>(lock: &Lock<C>) -> Result<(), Error> {
+    ///     for (place, contender) in lock.contenders().await?.iter().enumerate() {
+    ///         println!("{place} {} since {}", contender.owner, contender.token);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn contenders(&self) -> Result<Vec<Contender>, Error> {
+        self.line.contenders(&self.client).await
+    }
+}
+
+impl<C: Client + Clone + 'static> LockBuilder<C> {
+    /// What people will read about the holder in the lock's node: a host, a service, a task. The default is the process
+    /// id.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.line.owner = owner.into();
+        self
+    }
+
+    /// The access control list of the nodes that are made, parents included. The default is open to anyone.
+    pub fn acl(mut self, acl: impl Into<Arc<[Acl]>>) -> Self {
+        self.line.acl = acl.into();
+        self
+    }
+
+    /// Whether to look at the directory before a hand-over is believed: one list for each wake-up. Needed where somebody
+    /// writes the data of contenders' nodes, as Curator's `Revoker` does. The default is no.
+    pub fn confirm_hand_over(mut self, confirm: bool) -> Self {
+        self.line.confirm = confirm;
+        self
+    }
+
+    /// The lock.
+    pub fn build(self) -> Lock<C> {
+        Lock {
+            client: self.client,
+            line: Arc::new(self.line),
+        }
+    }
+}
+
+/// A place in the line of a [`Lock`]. Await it for the lock; drop it to leave the line.
+#[must_use = "dropping a ticket leaves the line"]
+pub struct Ticket<C: Client> {
+    place: Place<C>,
+    line: Arc<Line>,
+    ahead: u32,
+}
+
+impl<C: Client> Ticket<C> {
+    /// How many were ahead when the place was taken, at most: it may count some who came right behind. 0 is exact: the
+    /// lock is ours. A very large number says that the answer was lost.
+    pub fn ahead(&self) -> u32 {
+        self.ahead
+    }
+
+    /// The node of this place.
+    pub fn path(&self) -> &NodePath {
+        self.place.path()
+    }
+
+    /// The token that the guard will carry.
+    pub fn token(&self) -> Token {
+        self.place.token()
+    }
+}
+
+impl<C: Client + Clone + 'static> Ticket<C> {
+    /// Waits until it is this ticket's turn. The same as awaiting the ticket.
+    ///
+    /// 0 round trips if the place was the first; 1 and an event otherwise.
+    ///
+    /// # Ordering
+    ///
+    /// In the order of the tickets.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future leaves the line.
+    ///
+    /// # Errors
+    ///
+    /// `SessionExpired`: the place is gone with its session. `Refused(NoNode)`: somebody removed its node. `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// See [`Lock::enqueue`].
+    pub async fn wait(mut self) -> Result<LockGuard<C>, Error> {
+        self.place.wait(&self.line, self.ahead == 0).await?;
+        Ok(LockGuard {
+            place: self.place,
+            watch: Mutex::new(None),
+        })
+    }
+}
+
+impl<C: Client + Clone + 'static> IntoFuture for Ticket<C> {
+    type Output = Result<LockGuard<C>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.wait())
+    }
+}
+
+/// The lock, held. Dropping it releases it, without waiting and without a runtime.
+#[must_use = "dropping a guard releases the lock"]
+pub struct LockGuard<C: Client> {
+    place: Place<C>,
+    /// Left on our own node by the first guarded write: as long as it has not fired, the node is the one it was.
+    watch: Mutex<Option<Watch>>,
+}
+
+impl<C: Client> LockGuard<C> {
+    /// The fencing token of this grant.
+    pub fn token(&self) -> Token {
+        self.place.token()
+    }
+
+    /// The holder's node.
+    pub fn path(&self) -> &NodePath {
+        self.place.path()
+    }
+
+    /// The session that the lock is held with.
+    pub fn session(&self) -> &Session {
+        self.place.session()
+    }
+
+    /// Whether the server cannot have given the lock to anybody else yet: false from *(the sending of the last answered
+    /// request) + session timeout* on, by a monotonic clock. Sends nothing.
+    ///
+    /// Between this check and a write the process may be paused; only the [`token`](Self::token) covers that.
+    pub fn is_valid(&self) -> bool {
+        self.place.session().is_valid()
+    }
+
+    /// Waits until the lock is lost with its session. It owns what it needs, so it can run beside the guard's use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::future::Future;
+    /// # use herdless_core::Client;
+    /// # use herdless_recipes::LockGuard;
+    /// async fn work_while_held<C: Client>(guard: &LockGuard<C>, work: impl Future<Output = ()>) -> bool {
+    ///     tokio::select! {
+    ///         biased;
+    ///         () = guard.lost() => false,
+    ///         () = work => true,
+    ///     }
+    /// }
+    /// ```
+    pub fn lost(&self) -> SessionLost {
+        self.place.session().lost()
+    }
+}
+
+impl<C: Client + Clone + 'static> LockGuard<C> {
+    /// Carries out `operations`, all or none, only if the lock's node is still the one that this guard made.
+    ///
+    /// The first time 2 round trips: the node is read, its `czxid` compared with the token, and a watch left on it. From
+    /// then on 1, as long as the watch has not fired. The check itself is part of the multi.
+    ///
+    /// # Ordering
+    ///
+    /// As one change, after everything this session has submitted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the operations undone or done; never half done.
+    ///
+    /// # Errors
+    ///
+    /// `SessionExpired`, or `Refused(NoNode)`: the lock is lost; nothing changed. `MultiRefused` with the index of the
+    /// caller's operation. `ConnectionLost`: may or may not have happened.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use herdless_core::{Client, Error, MultiOp, NodePath, Version};
+    /// # use herdless_recipes::LockGuard;
+    /// async fn save<C: Client + Clone + 'static>(guard: &LockGuard<C>, path: &NodePath) -> Result<(), Error> {
+    ///     guard.multi(vec![MultiOp::set(path, "new state", Version::ANY)]).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn multi(&self, operations: Vec<MultiOp>) -> Result<Vec<MultiReply>, Error> {
+        if !self.is_node_watched() {
+            self.watch_node().await?;
+        }
+        let mut guarded = vec![MultiOp::check(self.path(), Version::ANY)];
+        guarded.extend(operations);
+        match self.place.client().multi(guarded).await {
+            Ok(mut replies) => {
+                replies.remove(0);
+                Ok(replies)
+            }
+            Err(Error::MultiRefused { index: 0, refusal }) => Err(Error::Refused(refusal)),
+            Err(Error::MultiRefused { index, refusal }) => Err(Error::MultiRefused {
+                index: index - 1,
+                refusal,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_node_watched(&self) -> bool {
+        let mut slot = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_mut().is_some_and(|watch| {
+            Pin::new(watch)
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        })
+    }
+
+    async fn watch_node(&self) -> Result<(), Error> {
+        let ((_, stat), watch) = self.place.client().get_and_watch(self.path()).await?;
+        if Token(stat.czxid) != self.token() {
+            // The same name, made again by somebody else.
+            return Err(Error::Refused(Refusal::NoNode));
+        }
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+        Ok(())
+    }
+
+    /// Releases the lock and waits for the server's word. 1 round trip.
+    ///
+    /// # Ordering
+    ///
+    /// After everything this session has submitted: what was written under the lock is there before the next holder.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future releases the lock all the same.
+    ///
+    /// # Errors
+    ///
+    /// `SessionExpired`, or `Refused(NoNode)`: the lock was lost before. A lost connection is no error: the release goes
+    /// on after the reconnect.
+    ///
+    /// # Examples
+    ///
+    /// See [`Lock`].
+    pub async fn release(self) -> Result<(), Error> {
+        match self.place.leave().await? {
+            true => Ok(()),
+            false => Err(Error::Refused(Refusal::NoNode)),
+        }
+    }
+}
+
+impl<C> fmt::Debug for Lock<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock")
+            .field("path", self.line.directory())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Debug for LockBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockBuilder")
+            .field("line", &self.line)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Client> fmt::Debug for Ticket<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Client> fmt::Debug for LockGuard<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}

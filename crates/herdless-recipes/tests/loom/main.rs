@@ -1,0 +1,9 @@
+//! loom models of the recipes, over the in-memory backend.
+//!
+//! Each model states its property in a doc line. Each property is shown able to fail: a `planted` model runs the same
+//! contenders with one [`Flaw`](flaw::Flaw) and must panic. Counters prove that the interesting branches ran.
+
+mod flaw;
+mod lock;
+mod slot;
+mod world;

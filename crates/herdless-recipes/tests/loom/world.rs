@@ -1,0 +1,151 @@
+//! What the contenders of a model share, and the properties that are checked on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use herdless_core::{ClientExt, CreateMode, NodePath, Session};
+use herdless_memory::MemoryClient;
+use herdless_memory::check::{LoomLocks, LoomServer, block_on, loom};
+use herdless_recipes::{Lock, LockGuard, Token};
+
+use crate::flaw::{Flaw, Flawed};
+
+/// One execution's server, and the resource that the lock protects.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) server: LoomServer,
+    flaw: Flaw,
+    confirm: bool,
+    resource: Arc<Resource>,
+}
+
+struct Resource {
+    /// loom sees two visits without an order between them even where they did not overlap in time. The lock of std
+    /// around it is there for `Sync` alone; loom does not see it.
+    critical: std::sync::Mutex<loom::cell::UnsafeCell<()>>,
+    /// Must be loom's: an acquire and a write would be one step otherwise.
+    store: loom::sync::Mutex<Store>,
+}
+
+#[derive(Default)]
+struct Store {
+    highest: Option<Token>,
+    holders: Vec<(Token, Session)>,
+}
+
+impl Store {
+    /// A write to a store that compares tokens.
+    fn write(&mut self, token: Token) -> Result<(), Token> {
+        match self.highest {
+            Some(highest) if highest >= token => Err(highest),
+            _ => {
+                self.highest = Some(token);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(flaw: Flaw) -> Self {
+        let server = LoomServer::with_locks();
+        let world = Self {
+            server,
+            flaw,
+            confirm: false,
+            resource: Arc::new(Resource {
+                critical: std::sync::Mutex::new(loom::cell::UnsafeCell::new(())),
+                store: loom::sync::Mutex::new(Store::default()),
+            }),
+        };
+        // Made beforehand, so that the models are about contending and not about parents.
+        let setup = world.server.connect();
+        block_on(setup.create(&path(), "", CreateMode::Container)).expect("an empty tree takes it");
+        world
+    }
+
+    pub(crate) fn confirming(mut self) -> Self {
+        self.confirm = true;
+        self
+    }
+
+    pub(crate) fn connect(&self) -> MemoryClient<LoomLocks> {
+        self.server.connect()
+    }
+
+    pub(crate) fn lock(&self, client: &MemoryClient<LoomLocks>) -> Lock<Flawed> {
+        Lock::builder(Flawed::new(client.clone(), self.flaw), path())
+            .confirm_hand_over(self.confirm)
+            .build()
+    }
+
+    /// Exclusion and order where nobody's session ends: visits never overlap, and tokens come in the order of asking.
+    pub(crate) fn visit(&self, token: Token) {
+        self.resource
+            .critical
+            .lock()
+            .expect("no panic")
+            .with_mut(|_| ());
+        let mut store = self.resource.store.lock().expect("no panic");
+        store
+            .write(token)
+            .expect("a later grant has a greater token");
+    }
+
+    /// Exclusion where sessions end: while a guard is valid, nobody else's is, and no valid holder's write is refused.
+    pub(crate) fn hold(&self, guard: &LockGuard<Flawed>) {
+        let mut store = self.resource.store.lock().expect("no panic");
+        for (token, session) in &store.holders {
+            // Validity only ever ends, so a guard that is valid after the other was, was so at the same time.
+            let both = session.is_valid() && guard.is_valid();
+            assert!(!both, "{token} and {} are both valid", guard.token());
+        }
+        store.holders.push((guard.token(), guard.session().clone()));
+        let was_written = store.write(guard.token()).is_ok();
+        assert!(
+            was_written || !guard.is_valid(),
+            "the store refuses a valid holder"
+        );
+    }
+
+    /// The end of [`hold`](Self::hold), before the guard goes.
+    pub(crate) fn let_go(&self, token: Token) {
+        self.resource
+            .store
+            .lock()
+            .expect("no panic")
+            .holders
+            .retain(|(other, _)| *other != token);
+    }
+
+    /// Nothing is left: no contender's node, no watch on the server.
+    pub(crate) fn assert_clean(&self) {
+        self.server.inspect(|tree| {
+            let left: Vec<_> = tree
+                .paths()
+                .filter(|path| path.as_str().contains("lock-"))
+                .collect();
+            assert!(left.is_empty(), "ghost nodes {left:?}");
+            assert_eq!(tree.watch_count(), 0, "watches left");
+        });
+    }
+}
+
+pub(crate) fn path() -> NodePath {
+    NodePath::parse("/lock").expect("a valid path")
+}
+
+/// Counts over all executions of a model: proves that a branch ran.
+#[derive(Clone, Default)]
+pub(crate) struct Count(Arc<AtomicU64>);
+
+impl Count {
+    pub(crate) fn add(&self, happened: bool) {
+        self.0.fetch_add(u64::from(happened), Ordering::Relaxed);
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_reached(&self, what: &str) {
+        assert!(self.0.load(Ordering::Relaxed) > 0, "never reached: {what}");
+    }
+}
