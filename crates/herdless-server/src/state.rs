@@ -1,0 +1,399 @@
+//! What all connections share: the tree, the sessions, and what is to be sent to whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::task::Waker;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use herdless_core::{Mutex, Reply, Request, SessionId, StdMutex, WatchKind, Zxid};
+use herdless_memory::{Fired, Tree};
+use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
+use herdless_proto::server::{Incoming, Machine, ReceiveError, Ticket};
+use subtle::ConstantTimeEq;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(crate) struct Shared {
+    pub(crate) state: StdMutex<State>,
+    /// A session may end sooner than the one that was to be the next.
+    pub(crate) sooner: Notify,
+}
+
+pub(crate) struct State {
+    tree: Tree,
+    sessions: BTreeMap<SessionId, Session>,
+    /// When each session is to be looked at. A sign of life does not move the entry: it is found out when it comes up.
+    due: BTreeSet<(Instant, SessionId)>,
+    links: BTreeMap<u64, Link>,
+    last_link: u64,
+    timeouts: RangeInclusive<Duration>,
+    is_closing: bool,
+}
+
+struct Session {
+    password: [u8; 16],
+    timeout: Duration,
+    last_heard: Instant,
+    link: Option<u64>,
+}
+
+/// One connection, as the others see it.
+struct Link {
+    machine: Machine,
+    session: Option<SessionId>,
+    waker: Option<Waker>,
+    is_closing: bool,
+}
+
+/// The tasks to wake once the lock is released.
+#[derive(Default)]
+#[must_use = "what was written is not sent until the connections are woken"]
+pub(crate) struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    pub(crate) fn wake(self) {
+        self.0.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Beyond this many bytes that a client does not take, it is let go.
+const MAX_UNSENT: usize = 16 << 20;
+
+impl Shared {
+    pub(crate) fn new(timeouts: RangeInclusive<Duration>, now: Duration) -> Self {
+        // The seconds since 1970 are the epoch: so a server that is started again begins beyond every change that a
+        // client, or a fencing token, has seen of the last.
+        let epoch = i64::try_from(now.as_secs()).unwrap_or(0);
+        let state = State {
+            tree: Tree::new(Zxid((epoch << 32) + 1)),
+            sessions: BTreeMap::new(),
+            due: BTreeSet::new(),
+            links: BTreeMap::new(),
+            last_link: 0,
+            timeouts,
+            is_closing: false,
+        };
+        Self {
+            state: StdMutex::new(state),
+            sooner: Notify::new(),
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn open_link(&mut self) -> u64 {
+        self.last_link += 1;
+        let link = Link {
+            machine: Machine::new(),
+            session: None,
+            waker: None,
+            is_closing: self.is_closing,
+        };
+        self.links.insert(self.last_link, link);
+        self.last_link
+    }
+
+    /// The connection is gone. Its session lives on, without its watches.
+    pub(crate) fn close_link(&mut self, id: u64) {
+        let Some(session) = self.links.remove(&id).and_then(|link| link.session) else {
+            return;
+        };
+        if let Some(record) = self
+            .sessions
+            .get_mut(&session)
+            .filter(|record| record.link == Some(id))
+        {
+            record.link = None;
+            self.tree.forget_watches(session);
+        }
+    }
+
+    /// Moves what is to be sent into `out`, if that is empty. `None` when the connection is to be closed and nothing
+    /// is left to send.
+    pub(crate) fn take_output(&mut self, id: u64, out: &mut BytesMut, waker: &Waker) -> Option<()> {
+        let link = self.links.get_mut(&id)?;
+        if out.is_empty() {
+            std::mem::swap(out, link.machine.transmit());
+        }
+        if !link.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            link.waker = Some(waker.clone());
+        }
+        (!link.is_closing || !out.is_empty()).then_some(())
+    }
+
+    pub(crate) fn has_session(&self, id: u64) -> bool {
+        self.links
+            .get(&id)
+            .is_some_and(|link| link.session.is_some())
+    }
+
+    /// Carries out what a client has sent, as far as it is there in whole frames. Whether a session was opened that may
+    /// be the next to expire.
+    pub(crate) fn receive(
+        &mut self,
+        id: u64,
+        buffer: &mut BytesMut,
+        wakers: &mut Wakers,
+    ) -> Result<bool, ReceiveError> {
+        let now = Instant::now();
+        let now_ms = i64::try_from(unix_time().as_millis()).unwrap_or(i64::MAX);
+        let mut is_sooner = false;
+        loop {
+            let zxid = self.tree.last_zxid().0;
+            let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_closing) else {
+                return Ok(is_sooner);
+            };
+            let Some(incoming) = link.machine.poll(buffer, zxid)? else {
+                break;
+            };
+            match (incoming, link.session) {
+                (Incoming::Connect(connect), _) => {
+                    is_sooner |= self.connect(id, &connect, now, wakers)
+                }
+                (Incoming::Request { ticket, request }, Some(session)) => {
+                    self.request(id, session, &ticket, &request, now_ms, wakers);
+                }
+                (Incoming::SetWatches { ticket, watches }, Some(session)) => {
+                    self.rearm(id, session, &ticket, &watches, wakers);
+                }
+                // The machine lets nothing but a handshake through before there is a session.
+                (Incoming::Ping | Incoming::Request { .. } | Incoming::SetWatches { .. }, _) => {}
+            }
+        }
+        // Every frame is a sign of life, not only a ping.
+        let session = self.links.get(&id).and_then(|link| link.session);
+        if let Some(record) = session.and_then(|session| self.sessions.get_mut(&session)) {
+            record.last_heard = now;
+        }
+        Ok(is_sooner)
+    }
+
+    fn connect(
+        &mut self,
+        id: u64,
+        connect: &ConnectRequest,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> bool {
+        if connect.last_zxid_seen > self.tree.last_zxid().0 {
+            // The client has seen more than there is here; Apache ZooKeeper closes without a word, too.
+            self.close_later(id, wakers);
+            return false;
+        }
+        let wanted = Duration::from_millis(u64::try_from(connect.timeout_ms).unwrap_or(0));
+        let timeout = wanted.clamp(*self.timeouts.start(), *self.timeouts.end());
+        let (session, is_new) = match connect.session_id {
+            0 => (Some(self.open_session(timeout, now)), true),
+            old => (
+                self.resume(SessionId(old), &connect.password, wakers),
+                false,
+            ),
+        };
+        let Some(session) = session else {
+            let gone = ConnectResponse {
+                timeout_ms: 0,
+                session_id: 0,
+                password: [0; 16],
+                read_only: connect.read_only.map(|_| false),
+            };
+            if let Some(link) = self.links.get_mut(&id) {
+                link.machine.accept(&gone);
+            }
+            self.close_later(id, wakers);
+            return false;
+        };
+        let Some(record) = self.sessions.get_mut(&session) else {
+            return false;
+        };
+        record.timeout = timeout;
+        record.last_heard = now;
+        record.link = Some(id);
+        let accepted = ConnectResponse {
+            timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+            session_id: session.0,
+            password: record.password,
+            read_only: connect.read_only.map(|_| false),
+        };
+        self.due.insert((now + timeout, session));
+        if let Some(link) = self.links.get_mut(&id) {
+            link.session = Some(session);
+            link.machine.accept(&accepted);
+        }
+        tracing::debug!(%session, ?timeout, is_new, "session");
+        true
+    }
+
+    fn open_session(&mut self, timeout: Duration, now: Instant) -> SessionId {
+        let id = loop {
+            // Positive, so that it is never that of a container or a TTL node (`EphemeralType`).
+            let id = SessionId(
+                i64::from(rand::random::<u32>() >> 9) << 32 | i64::from(rand::random::<u32>()) | 1,
+            );
+            if !self.sessions.contains_key(&id) {
+                break id;
+            }
+        };
+        let session = Session {
+            password: rand::random(),
+            timeout,
+            last_heard: now,
+            link: None,
+        };
+        self.sessions.insert(id, session);
+        self.tree.open_session(id);
+        id
+    }
+
+    /// The password is compared before the session's present connection is touched, in a time that tells nothing.
+    fn resume(
+        &mut self,
+        id: SessionId,
+        password: &[u8; 16],
+        wakers: &mut Wakers,
+    ) -> Option<SessionId> {
+        let record = self.sessions.get(&id)?;
+        if !bool::from(record.password.ct_eq(password)) {
+            return None;
+        }
+        if let Some(old) = record.link {
+            self.tree.forget_watches(id);
+            if let Some(link) = self.links.get_mut(&old) {
+                link.session = None;
+            }
+            self.close_later(old, wakers);
+        }
+        Some(id)
+    }
+
+    fn request(
+        &mut self,
+        id: u64,
+        session: SessionId,
+        ticket: &Ticket,
+        request: &Request,
+        now_ms: i64,
+        wakers: &mut Wakers,
+    ) {
+        let mut fired = Fired::new();
+        let outcome = self.tree.apply(session, request, now_ms, &mut fired);
+        // Before the reply: a client sees the event of a change before it sees the change.
+        self.notify(fired, wakers);
+        let zxid = self.tree.last_zxid().0;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.machine.reply(ticket, zxid, &outcome);
+        }
+        if matches!(outcome, Ok(Reply::Closed)) {
+            self.sessions.remove(&session);
+            self.close_later(id, wakers);
+        }
+    }
+
+    fn rearm(
+        &mut self,
+        id: u64,
+        session: SessionId,
+        ticket: &Ticket,
+        watches: &SetWatches,
+        wakers: &mut Wakers,
+    ) {
+        let seen = Zxid(watches.relative_zxid);
+        let mut fired = Fired::new();
+        for (kind, paths) in [
+            (WatchKind::Data, &watches.data),
+            (WatchKind::Exists, &watches.exists),
+            (WatchKind::Children, &watches.children),
+        ] {
+            for path in paths {
+                self.tree.rearm(session, kind, path, seen, &mut fired);
+            }
+        }
+        self.notify(fired, wakers);
+        let zxid = self.tree.last_zxid().0;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.machine.rearmed(ticket, zxid);
+        }
+    }
+
+    fn notify(&mut self, fired: Fired, wakers: &mut Wakers) {
+        for (session, event) in fired {
+            let id = self.sessions.get(&session).and_then(|record| record.link);
+            let Some(link) = id.and_then(|id| self.links.get_mut(&id)) else {
+                continue;
+            };
+            link.machine.notify(&event);
+            // It cannot be held back, so a client that takes nothing is let go before it takes all memory.
+            link.is_closing |= link.machine.transmit().len() > MAX_UNSENT;
+            wakers.0.extend(link.waker.take());
+        }
+    }
+
+    fn close_later(&mut self, id: u64, wakers: &mut Wakers) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.is_closing = true;
+            wakers.0.extend(link.waker.take());
+        }
+    }
+
+    /// When the next session is to be looked at.
+    pub(crate) fn next_expiry(&self) -> Instant {
+        const FAR: Duration = Duration::from_secs(3600);
+        self.due
+            .first()
+            .map_or_else(|| Instant::now() + FAR, |(due, _)| *due)
+    }
+
+    /// Ends the sessions that were not heard of in time.
+    pub(crate) fn expire(&mut self, now: Instant) -> Wakers {
+        let mut wakers = Wakers::default();
+        while let Some(&(due, id)) = self.due.first().filter(|(due, _)| *due <= now) {
+            self.due.remove(&(due, id));
+            let Some(record) = self.sessions.get(&id) else {
+                continue;
+            };
+            let end = record.last_heard + record.timeout;
+            if end > now {
+                self.due.insert((end, id));
+                continue;
+            }
+            tracing::debug!(session = %id, "session expired");
+            let link = record.link;
+            self.sessions.remove(&id);
+            let mut fired = Fired::new();
+            self.tree.close_session(id, &mut fired);
+            self.notify(fired, &mut wakers);
+            if let Some(link) = link {
+                self.close_later(link, &mut wakers);
+            }
+        }
+        wakers
+    }
+
+    pub(crate) fn reap_containers(&mut self) -> Wakers {
+        let (mut fired, mut wakers) = (Fired::new(), Wakers::default());
+        self.tree.reap_containers(&mut fired);
+        self.notify(fired, &mut wakers);
+        wakers
+    }
+
+    /// Closes every connection, once what is ready has been sent.
+    pub(crate) fn close(&mut self) -> Wakers {
+        self.is_closing = true;
+        let mut wakers = Wakers::default();
+        for id in self.links.keys().copied().collect::<Vec<_>>() {
+            self.close_later(id, &mut wakers);
+        }
+        wakers
+    }
+}
+
+/// The time for Stats, and for the epoch.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a server keeps the time of its nodes"
+)]
+pub(crate) fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}

@@ -1,0 +1,244 @@
+//! The client's handle.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use herdless_core::{
+    Chroot, Client, Lease, Mutex, OneShot, Outcome, Request, Response, Session, SessionCell,
+    SessionId, SessionState, StdMutex, WatchOutcome,
+};
+use herdless_proto::client::{Counters, Machine};
+
+pub(crate) type Slot = Arc<OneShot<Outcome>>;
+pub(crate) type WatchCell = Arc<OneShot<WatchOutcome>>;
+
+/// A client of a ZooKeeper ensemble over TCP. Cheap to clone: clones share the session.
+///
+/// The session is closed, and its ephemeral nodes deleted at once, by [`ClientExt::close`](herdless_core::ClientExt)
+/// or when the last clone is dropped, guards included.
+#[derive(Clone)]
+pub struct TokioClient {
+    client: Chroot<Handle>,
+}
+
+impl TokioClient {
+    pub(crate) fn new(client: Chroot<Handle>) -> Self {
+        Self { client }
+    }
+
+    /// What the client has sent and received so far.
+    pub fn counters(&self) -> Counters {
+        self.client
+            .inner()
+            .0
+            .shared
+            .state
+            .with(|state| state.machine.counters())
+    }
+}
+
+impl Client for TokioClient {
+    fn submit(&self, request: Request) -> Response {
+        self.client.submit(request)
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+impl fmt::Debug for TokioClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokioClient")
+            .field("chroot", self.client.root())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The client without its chroot. The last one closes the session.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle(Arc<Closing>);
+
+#[derive(Debug)]
+struct Closing {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Closing { shared }))
+    }
+}
+
+impl Client for Handle {
+    fn submit(&self, request: Request) -> Response {
+        self.0.shared.submit(request)
+    }
+
+    fn session(&self) -> Session {
+        self.0.shared.session.with(|session| session.handle.clone())
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        drop(self.shared.submit(Request::CloseSession));
+    }
+}
+
+/// What handles and driver share.
+pub(crate) struct Shared {
+    pub(crate) state: StdMutex<State>,
+    session: StdMutex<Current>,
+    first_session: OneShot<()>,
+    last_error: StdMutex<Arc<str>>,
+    /// Drawn once per client, for its attempts' numbers.
+    client: u64,
+    attempts: Arc<AtomicU64>,
+}
+
+pub(crate) struct State {
+    pub(crate) machine: Machine<Slot, WatchCell>,
+    /// The driver's, while it sleeps.
+    pub(crate) driver: Option<Waker>,
+}
+
+struct Current {
+    cell: Arc<SessionCell>,
+    lease: Arc<LeaseClock>,
+    handle: Session,
+}
+
+impl Shared {
+    pub(crate) fn new(machine: Machine<Slot, WatchCell>) -> Self {
+        let (client, attempts) = (rand::random(), Arc::default());
+        let none = Current::new(SessionId(0), Duration::ZERO, client, &attempts);
+        drop(none.cell.set(SessionState::Lost));
+        Self {
+            state: StdMutex::new(State {
+                machine,
+                driver: None,
+            }),
+            session: StdMutex::new(none),
+            first_session: OneShot::new(),
+            last_error: StdMutex::new("no answer".into()),
+            client,
+            attempts,
+        }
+    }
+
+    fn submit(&self, request: Request) -> Response {
+        let slot = Slot::default();
+        let now = now();
+        let (submitted, driver) = self.state.with(|state| {
+            let submitted = state.machine.submit(now, request, slot.clone());
+            // Only the first request of a batch finds a waker here: one wake-up and one write for all of them.
+            (submitted, state.driver.take())
+        });
+        driver.into_iter().for_each(Waker::wake);
+        match submitted {
+            Ok(()) => Response::pending(slot),
+            Err((_, error)) => Response::ready(Err(error)),
+        }
+    }
+
+    pub(crate) async fn first_session(&self) {
+        std::future::poll_fn(|cx| self.first_session.poll_take(cx)).await;
+    }
+
+    pub(crate) fn last_error(&self) -> Arc<str> {
+        self.last_error.with(|last| last.clone())
+    }
+
+    pub(crate) fn failed(&self, error: &dyn fmt::Display) {
+        let text = error.to_string().into();
+        self.last_error.with(|last| *last = text);
+    }
+
+    /// A new session took the place of the last.
+    pub(crate) fn opened(&self, id: SessionId, timeout: Duration) {
+        let current = Current::new(id, timeout, self.client, &self.attempts);
+        let old = self
+            .session
+            .with(|session| std::mem::replace(session, current));
+        drop(old);
+        self.first_session.put(()).run();
+    }
+
+    /// The session goes on with this timeout.
+    pub(crate) fn resumed(&self, timeout: Duration) {
+        self.session
+            .with(|session| session.cell.set_timeout(timeout));
+        self.set(SessionState::Connected);
+    }
+
+    pub(crate) fn set(&self, state: SessionState) {
+        let cell = self.session.with(|session| session.cell.clone());
+        cell.set(state).into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn renew_lease(&self, until: Instant) {
+        self.session.with(|session| session.lease.renew(until));
+    }
+}
+
+impl Current {
+    fn new(id: SessionId, timeout: Duration, client: u64, attempts: &Arc<AtomicU64>) -> Self {
+        let lease = Arc::new(LeaseClock {
+            base: now(),
+            until_ns: AtomicU64::new(0),
+        });
+        let cell = Arc::new(SessionCell::new(
+            id,
+            timeout,
+            client,
+            attempts.clone(),
+            lease.clone(),
+        ));
+        Self {
+            handle: Session::new(cell.clone()),
+            cell,
+            lease,
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// The clock of the transport: the one place where it is read.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the transport is where time comes from"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Until when the server must keep a session, readable without a lock and without the driver having run.
+#[derive(Debug)]
+struct LeaseClock {
+    base: Instant,
+    until_ns: AtomicU64,
+}
+
+impl LeaseClock {
+    fn renew(&self, until: Instant) {
+        let nanos = until.saturating_duration_since(self.base).as_nanos();
+        self.until_ns
+            .store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+    }
+}
+
+impl Lease for LeaseClock {
+    fn is_live(&self) -> bool {
+        let until = Duration::from_nanos(self.until_ns.load(Ordering::Acquire));
+        now().saturating_duration_since(self.base) < until
+    }
+}

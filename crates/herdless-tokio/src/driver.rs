@@ -1,0 +1,285 @@
+//! The task that moves bytes between the machine and the socket.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use herdless_core::{Answer, Mutex, SessionState, Watch};
+use herdless_proto::client::{Event, Machine};
+use tokio::io::AsyncReadExt;
+use tokio::time::Sleep;
+
+use crate::client::{Shared, Slot, WatchCell, now};
+use crate::{Dial, Host, Stream};
+
+/// One future per client: it ends when the client is closed.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    dial: Arc<dyn Dial>,
+    hosts: Vec<Host>,
+    connect_timeout: Duration,
+    link: Link,
+    events: VecDeque<Event<Slot, WatchCell>>,
+    reading: BytesMut,
+    writing: BytesMut,
+    timer: Pin<Box<Sleep>>,
+    is_closed: bool,
+}
+
+type Dialing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+
+enum Link {
+    Down,
+    Dialing(Dialing),
+    Up(Box<dyn Stream>),
+}
+
+/// How much is read at once, in bytes.
+const READ_CHUNK: usize = 64 * 1024;
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        dial: Arc<dyn Dial>,
+        hosts: Vec<Host>,
+        connect_timeout: Duration,
+    ) -> Self {
+        Self {
+            shared,
+            dial,
+            hosts,
+            connect_timeout,
+            link: Link::Down,
+            events: VecDeque::new(),
+            reading: BytesMut::new(),
+            writing: BytesMut::new(),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            is_closed: false,
+        }
+    }
+
+    /// Lets the machine do something, then takes what it wants done: events, bytes, a deadline. What is known is told
+    /// with no lock held.
+    fn step(
+        &mut self,
+        cx: &Context<'_>,
+        f: impl FnOnce(&mut Machine<Slot, WatchCell>, Instant, &mut BytesMut),
+    ) {
+        let now = now();
+        let (deadline, lease) = self.shared.state.with(|state| {
+            f(&mut state.machine, now, &mut self.reading);
+            state.machine.swap_events(&mut self.events);
+            if self.writing.is_empty() {
+                std::mem::swap(&mut self.writing, state.machine.transmit());
+            }
+            if !state
+                .driver
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
+                state.driver = Some(cx.waker().clone());
+            }
+            (state.machine.poll_timeout(), state.machine.lease())
+        });
+        while let Some(event) = self.events.pop_front() {
+            self.tell(event);
+        }
+        if let Some(lease) = lease {
+            self.shared.renew_lease(lease);
+        }
+        self.arm(deadline);
+    }
+
+    /// A deadline that moves away, as it does with every request, leaves the timer alone: it fires early, finds nothing
+    /// due, and is set again. So a busy connection sets it a few times a second and not with every request.
+    fn arm(&mut self, deadline: Option<Instant>) {
+        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
+            return;
+        };
+        if self.timer.is_elapsed() || deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn tell(&mut self, event: Event<Slot, WatchCell>) {
+        match event {
+            Event::Reply {
+                token,
+                outcome,
+                watch,
+            } => {
+                let answer = outcome.map(|reply| Answer {
+                    reply,
+                    watch: watch.map(|cell| Watch::new(cell)),
+                });
+                token.put(answer).run();
+            }
+            Event::Fired { watches, outcome } => {
+                for watch in watches {
+                    watch.put(outcome.clone()).run();
+                }
+            }
+            Event::Dial { host, pause } => self.start_dial(host, pause),
+            Event::Opened { id, timeout } => {
+                tracing::debug!(session = %id, ?timeout, "session opened");
+                self.shared.opened(id, timeout);
+            }
+            Event::Resumed { timeout } => {
+                tracing::debug!(?timeout, "session resumed");
+                self.shared.resumed(timeout);
+            }
+            Event::Suspended => {
+                tracing::info!("connection lost");
+                self.shared.set(SessionState::Suspended);
+            }
+            Event::Lost => {
+                tracing::info!("session lost");
+                self.shared.set(SessionState::Lost);
+            }
+            Event::Closed => self.is_closed = true,
+        }
+    }
+
+    fn start_dial(&mut self, host: usize, pause: Duration) {
+        self.reading.clear();
+        self.writing.clear();
+        self.shared
+            .state
+            .with(|state| state.machine.retain_watches(|watch| !watch.is_abandoned()));
+        let (dial, host, limit) = (
+            self.dial.clone(),
+            self.hosts[host].clone(),
+            self.connect_timeout,
+        );
+        let pause = rand::random_range(Duration::ZERO..=pause);
+        self.link = Link::Dialing(Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            tracing::debug!(%host, ?pause, "dialling");
+            match tokio::time::timeout(limit, dial.dial(&host)).await {
+                Ok(stream) => stream,
+                Err(late) => Err(io::Error::new(io::ErrorKind::TimedOut, late)),
+            }
+        }));
+    }
+
+    fn disconnected(&mut self, cx: &Context<'_>, cause: &dyn std::fmt::Display) {
+        tracing::debug!(%cause, "no connection");
+        self.shared.failed(cause);
+        self.link = Link::Down;
+        self.step(cx, |machine, now, _| machine.disconnected(now));
+    }
+
+    /// Does what can be done at once; whether anything was.
+    fn advance(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.link {
+            Link::Down => false,
+            Link::Dialing(dialing) => match dialing.as_mut().poll(cx) {
+                Poll::Pending => false,
+                Poll::Ready(Ok(stream)) => {
+                    self.link = Link::Up(stream);
+                    self.step(cx, |machine, now, _| machine.connected(now));
+                    true
+                }
+                Poll::Ready(Err(error)) => {
+                    self.disconnected(cx, &error);
+                    true
+                }
+            },
+            Link::Up(stream) => {
+                let wrote = match write(cx, stream, &mut self.writing) {
+                    Ok(wrote) => wrote,
+                    Err(error) => {
+                        self.disconnected(cx, &error);
+                        return true;
+                    }
+                };
+                self.reading.reserve(READ_CHUNK);
+                match pin!(stream.read_buf(&mut self.reading)).poll(cx) {
+                    Poll::Pending => wrote,
+                    Poll::Ready(Ok(0)) => {
+                        self.disconnected(cx, &"closed by the server");
+                        true
+                    }
+                    Poll::Ready(Ok(_)) => {
+                        let mut broken = None;
+                        self.step(cx, |machine, now, reading| {
+                            broken = machine.receive(now, reading).err()
+                        });
+                        if let Some(error) = broken {
+                            tracing::warn!(%error, "protocol error");
+                            self.disconnected(cx, &error);
+                        }
+                        true
+                    }
+                    Poll::Ready(Err(error)) => {
+                        self.disconnected(cx, &error);
+                        true
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes as much as the socket takes; whether that was anything.
+fn write(cx: &mut Context<'_>, stream: &mut dyn Stream, bytes: &mut BytesMut) -> io::Result<bool> {
+    let mut wrote = false;
+    while !bytes.is_empty() {
+        match Pin::new(&mut *stream).poll_write(cx, bytes) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(count)) => {
+                bytes.advance(count);
+                wrote = true;
+            }
+            Poll::Ready(Err(error)) => return Err(error),
+        }
+    }
+    Ok(wrote)
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.step(cx, |_, _, _| {});
+        loop {
+            if this.is_closed {
+                return Poll::Ready(());
+            }
+            let is_due = this.timer.as_mut().poll(cx).is_ready();
+            if is_due {
+                this.step(cx, |machine, now, _| machine.handle_timeout(now));
+            }
+            if !this.advance(cx) && !is_due {
+                return Poll::Pending;
+            }
+            if !this.writing.is_empty() {
+                continue;
+            }
+            // What was submitted meanwhile, by those just woken among others, goes out in the next write.
+            this.step(cx, |_, _, _| {});
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// The runtime is going down: whoever waits is told.
+    fn drop(&mut self) {
+        self.shared.state.with(|state| {
+            state.machine.abort();
+            state.machine.swap_events(&mut self.events);
+        });
+        while let Some(event) = self.events.pop_front() {
+            if !matches!(event, Event::Dial { .. }) {
+                self.tell(event);
+            }
+        }
+    }
+}

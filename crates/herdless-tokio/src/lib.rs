@@ -1,0 +1,30 @@
+//! The tokio transport: a [`Client`](herdless_core::Client) that keeps one session over as many connections as it
+//! takes.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use herdless_core::{ClientExt, CreateMode, NodePath};
+//!
+//! let client = herdless_tokio::connect("zk1:2181,zk2:2181,zk3:2181/app").await?;
+//! client.create(&NodePath::parse("/greeting")?, "hello", CreateMode::Ephemeral).await?;
+//! client.close().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Everything that needs thought is in `herdless-proto`; here are the socket, the clock, the dice and one task. The
+//! task (the *driver*) runs on the runtime that `connect` was called on. It must get to run: while it does not, no
+//! ping is sent, and guards turn invalid as they should.
+
+#![cfg(not(loom))]
+
+mod address;
+mod client;
+mod connector;
+mod dial;
+mod driver;
+
+pub use address::{Address, AddressError, Host};
+pub use client::TokioClient;
+pub use connector::{ConnectError, Connector, connect};
+pub use dial::{Dial, Stream, TcpDial};
+pub use herdless_proto::client::Counters;

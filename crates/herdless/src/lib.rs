@@ -1,0 +1,46 @@
+//! Distributed coordination recipes on ZooKeeper's model, where nothing stampedes.
+//!
+//! Processes that share an Apache ZooKeeper ensemble take turns with a [`Lock`]; each waiter watches only the one
+//! before it. The same code runs on the embedded [`server`] and on the in-memory backend ([`memory`]), where loom can
+//! check it.
+//!
+//! ```
+//! use herdless::{Lock, NodePath};
+//!
+//! # #[cfg(feature = "server")]
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = herdless::server::Server::bind("127.0.0.1:0").await?;
+//! let client = herdless::connect(&server.address().to_string()).await?;
+//!
+//! let lock = Lock::new(client, NodePath::parse("/locks/orders")?);
+//! let guard = lock.acquire().await?;
+//! println!("held; send {} along with every write", guard.token());
+//! guard.release().await?;
+//! # Ok(()) }
+//! # #[cfg(not(feature = "server"))] fn main() {}
+//! ```
+//!
+//! # Features
+//!
+//! `tokio` (on): the transport. `server`: the embedded server. `memory`: the in-memory backend. `loom`: models.
+//!
+//! # Where things are
+//!
+//! What every operation promises is on [`ClientExt`]; the contract of backends on [`core`]; the promises and limits of
+//! the lock on [`Lock`].
+
+pub use herdless_core as core;
+pub use herdless_core::{
+    Acl, Bytes, Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Permissions, Refusal,
+    Session, SessionState, Stat, Version, Watch, WatchEvent, Zxid,
+};
+#[cfg(feature = "memory")]
+pub use herdless_memory as memory;
+pub use herdless_recipes as recipes;
+pub use herdless_recipes::{Lock, LockGuard, Ticket, Token};
+#[cfg(all(feature = "server", not(loom)))]
+pub use herdless_server as server;
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use herdless_tokio as transport;
+#[cfg(all(feature = "tokio", not(loom)))]
+pub use herdless_tokio::{ConnectError, Connector, TokioClient, connect};
