@@ -22,11 +22,7 @@ pub(crate) enum Release {
 const WARM_UP: usize = 200;
 
 /// Cycles of acquire and release by one client.
-pub(crate) async fn cycles(
-    address: &str,
-    settings: &Settings<'_>,
-    release: Release,
-) -> Result<Report, AnyError> {
+pub(crate) async fn cycles(address: &str, settings: &Settings<'_>, release: Release) -> Result<Report, AnyError> {
     let n = settings.number("n", 3_000)?;
     let client = connect(address).await?;
     let lock = Lock::new(client.clone(), fresh_path(&client, "lock").await?);
@@ -57,10 +53,7 @@ pub(crate) async fn cycles(
 }
 
 /// One acquire every 2 ms: the time of the acquire alone.
-pub(crate) async fn acquire_idle(
-    address: &str,
-    settings: &Settings<'_>,
-) -> Result<Report, AnyError> {
+pub(crate) async fn acquire_idle(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
     let n = settings.number("n", 600)?;
     let client = connect(address).await?;
     let lock = Lock::new(client.clone(), fresh_path(&client, "lock").await?);
@@ -148,10 +141,7 @@ pub(crate) async fn contend(address: &str, settings: &Settings<'_>) -> Result<Re
 
 /// Tasks that queue on a held lock, which is then released and drained down the line.
 pub(crate) async fn waiters(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
-    let (waiters, count) = (
-        settings.number("waiters", 200)?,
-        settings.number("sessions", 4)?,
-    );
+    let (waiters, count) = (settings.number("waiters", 200)?, settings.number("sessions", 4)?);
     let mut clients = sessions(address, count).await?;
     let holder = connect(address).await?;
     let path = fresh_path(&holder, "lock").await?;
@@ -160,10 +150,7 @@ pub(crate) async fn waiters(address: &str, settings: &Settings<'_>) -> Result<Re
     let mut measurement = Measurement::start("waiters", &clients);
 
     let start = now();
-    let locks: Vec<_> = clients[..count]
-        .iter()
-        .map(|client| Lock::new(client.clone(), path.clone()))
-        .collect();
+    let locks: Vec<_> = clients[..count].iter().map(|client| Lock::new(client.clone(), path.clone())).collect();
     let tickets = try_join_all((0..waiters).map(|i| locks[i % count].enqueue())).await?;
     let baton = Rc::new(Baton::default());
     let turns = tickets.into_iter().map(|ticket| {
@@ -178,8 +165,7 @@ pub(crate) async fn waiters(address: &str, settings: &Settings<'_>) -> Result<Re
     });
     // Polled once each, the tickets look for who is ahead of them; a read behind those says that all watches are left.
     let mut turns = Box::pin(join_all(turns));
-    let polled_once =
-        std::future::poll_fn(|cx| std::task::Poll::Ready(turns.as_mut().poll(cx).is_ready())).await;
+    let polled_once = std::future::poll_fn(|cx| std::task::Poll::Ready(turns.as_mut().poll(cx).is_ready())).await;
     assert!(!polled_once, "the lock is held");
     for client in &clients {
         client.exists(&path).await?;
@@ -192,17 +178,10 @@ pub(crate) async fn waiters(address: &str, settings: &Settings<'_>) -> Result<Re
     turns.await.into_iter().collect::<Result<Vec<()>, _>>()?;
     let drain = start.elapsed();
 
-    baton
-        .hand_overs
-        .take()
-        .iter()
-        .for_each(|time| measurement.took(*time));
+    baton.hand_overs.take().iter().for_each(|time| measurement.took(*time));
     let mut report = measurement.end(waiters);
     let bytes = report.number("bytes_out") + report.number("bytes_in");
-    report.set(
-        "per_s",
-        json!(round(waiters as f64 / drain.as_secs_f64(), 1)),
-    );
+    report.set("per_s", json!(round(waiters as f64 / drain.as_secs_f64(), 1)));
     report.set("enqueue_s", json!(round(enqueue.as_secs_f64(), 6)));
     report.set("drain_s", json!(round(drain.as_secs_f64(), 6)));
     report.set("bytes_per_waiter", json!(round(bytes / waiters as f64, 1)));

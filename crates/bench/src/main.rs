@@ -47,13 +47,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<Report, AnyError> {
     let settings = Settings::new(&arguments.settings);
     let runtime = match settings.number("threads", 1)? {
-        1 => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?,
-        threads => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .enable_all()
-            .build()?,
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        threads => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
     };
     runtime.block_on(async {
         let address = arguments.connect.as_str();
@@ -73,18 +68,12 @@ fn run(arguments: &Arguments) -> Result<Report, AnyError> {
 
 async fn connect(address: &str) -> Result<TokioClient, AnyError> {
     // As long as the other drivers', so that a slow moment of the machine ends nobody's session.
-    Ok(Connector::new(address)?
-        .session_timeout(std::time::Duration::from_secs(30))
-        .connect()
-        .await?)
+    Ok(Connector::new(address)?.session_timeout(std::time::Duration::from_secs(30)).connect().await?)
 }
 
 /// A path of this run alone.
 async fn fresh_path(client: &TokioClient, name: &str) -> Result<herdless::NodePath, AnyError> {
     use herdless::{CreateMode, NodePath};
     let prefix = NodePath::parse(&format!("/bench-{name}-"))?;
-    Ok(client
-        .create(&prefix, "", CreateMode::PersistentSequential)
-        .await?
-        .path)
+    Ok(client.create(&prefix, "", CreateMode::PersistentSequential).await?.path)
 }

@@ -48,13 +48,10 @@ impl Measurement {
         let (before, after) = (self.before, sum(&self.clients));
         self.micros.sort_by(f64::total_cmp);
         let percentile = |percent: usize| {
-            let index =
-                (self.micros.len() * percent / 100).min(self.micros.len().saturating_sub(1));
+            let index = (self.micros.len() * percent / 100).min(self.micros.len().saturating_sub(1));
             self.micros.get(index).map(|micros| round(*micros, 1))
         };
-        let cpu_s = cpu_after
-            .zip(self.cpu_before)
-            .map(|(after, before)| (after - before).as_secs_f64());
+        let cpu_s = cpu_after.zip(self.cpu_before).map(|(after, before)| (after - before).as_secs_f64());
         let mut report = Report(Map::new());
         report.set("peer", json!("herdless"));
         report.set("scenario", json!(self.scenario));
@@ -67,10 +64,7 @@ impl Measurement {
         report.set("requests", json!(after.requests - before.requests));
         report.set("bytes_out", json!(after.bytes_out - before.bytes_out));
         report.set("bytes_in", json!(after.bytes_in - before.bytes_in));
-        report.set(
-            "watch_events",
-            json!(after.watch_events - before.watch_events),
-        );
+        report.set("watch_events", json!(after.watch_events - before.watch_events));
         report
     }
 }
@@ -98,16 +92,13 @@ pub(crate) fn round(value: f64, digits: i32) -> f64 {
 }
 
 fn sum(clients: &[TokioClient]) -> Counters {
-    clients
-        .iter()
-        .map(TokioClient::counters)
-        .fold(Counters::default(), |mut sum, one| {
-            sum.requests += one.requests;
-            sum.bytes_out += one.bytes_out;
-            sum.bytes_in += one.bytes_in;
-            sum.watch_events += one.watch_events;
-            sum
-        })
+    clients.iter().map(TokioClient::counters).fold(Counters::default(), |mut sum, one| {
+        sum.requests += one.requests;
+        sum.bytes_out += one.bytes_out;
+        sum.bytes_in += one.bytes_in;
+        sum.watch_events += one.watch_events;
+        sum
+    })
 }
 
 /// The processor time of all threads of this process so far, user and system (Linux: nanoseconds in schedstat).

@@ -13,16 +13,9 @@ impl FromStr for Setting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("{text:?} is not key=value"))?;
-        let value = value
-            .parse()
-            .map_err(|_| format!("{value:?} is not a number"))?;
-        Ok(Self {
-            key: key.to_owned(),
-            value,
-        })
+        let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not key=value"))?;
+        let value = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
+        Ok(Self { key: key.to_owned(), value })
     }
 }
 
@@ -36,13 +29,7 @@ impl<'a> Settings<'a> {
 
     /// The number given for `key`, or the default; 0 makes no sense anywhere.
     pub(crate) fn number(&self, key: &str, default: usize) -> Result<usize, String> {
-        match self
-            .0
-            .iter()
-            .rev()
-            .find(|setting| setting.key == key)
-            .map_or(default, |setting| setting.value)
-        {
+        match self.0.iter().rev().find(|setting| setting.key == key).map_or(default, |setting| setting.value) {
             0 => Err(format!("{key} must be at least 1")),
             number => Ok(number),
         }

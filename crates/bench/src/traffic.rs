@@ -36,10 +36,7 @@ pub(crate) async fn get1(address: &str, settings: &Settings<'_>) -> Result<Repor
 
 /// Reads with a window of them under way.
 pub(crate) async fn get(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
-    let (n, window) = (
-        settings.number("n", 400_000)?,
-        settings.number("window", 256)?,
-    );
+    let (n, window) = (settings.number("n", 400_000)?, settings.number("window", 256)?);
     let client = connect(address).await?;
     let path = node_of_100_bytes(&client).await?;
     let measurement = Measurement::start("get", std::slice::from_ref(&client));
@@ -61,14 +58,8 @@ pub(crate) async fn get(address: &str, settings: &Settings<'_>) -> Result<Report
 }
 
 /// Pairs of a create and a delete, with a window of pairs under way.
-pub(crate) async fn create_delete(
-    address: &str,
-    settings: &Settings<'_>,
-) -> Result<Report, AnyError> {
-    let (n, window) = (
-        settings.number("n", 40_000)?,
-        settings.number("window", 128)?,
-    );
+pub(crate) async fn create_delete(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
+    let (n, window) = (settings.number("n", 40_000)?, settings.number("window", 128)?);
     let client = connect(address).await?;
     let parent = fresh_path(&client, "create").await?;
     let measurement = Measurement::start("create_delete", std::slice::from_ref(&client));
@@ -80,10 +71,7 @@ pub(crate) async fn create_delete(
         }
         // The names of a window, again and again: the delete is carried out before the next create of its name.
         let path = parent.child(&format!("n{}", i % window))?;
-        under_way.push_back((
-            client.create(&path, "", CreateMode::Persistent),
-            client.delete(&path, Version::ANY),
-        ));
+        under_way.push_back((client.create(&path, "", CreateMode::Persistent), client.delete(&path, Version::ANY)));
     }
     for (create, delete) in under_way {
         finish(create, delete).await?;

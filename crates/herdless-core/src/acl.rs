@@ -49,10 +49,7 @@ impl BitOr for Permissions {
 impl fmt::Debug for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = [(1, 'r'), (2, 'w'), (4, 'c'), (8, 'd'), (16, 'a')];
-        names
-            .iter()
-            .filter(|(bit, _)| self.0 & bit != 0)
-            .try_for_each(|(_, name)| write!(f, "{name}"))
+        names.iter().filter(|(bit, _)| self.0 & bit != 0).try_for_each(|(_, name)| write!(f, "{name}"))
     }
 }
 
@@ -72,11 +69,7 @@ impl Acl {
     /// caller names none.
     pub fn open() -> Arc<[Self]> {
         static OPEN: LazyLock<Arc<[Acl]>> = LazyLock::new(|| {
-            Arc::new([Acl {
-                permissions: Permissions::ALL,
-                scheme: "world".into(),
-                id: "anyone".into(),
-            }])
+            Arc::new([Acl { permissions: Permissions::ALL, scheme: "world".into(), id: "anyone".into() }])
         });
         OPEN.clone()
     }

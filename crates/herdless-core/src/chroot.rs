@@ -74,10 +74,7 @@ mod tests {
     impl Client for Mirror {
         fn submit(&self, request: Request) -> Response {
             let reply = match &request {
-                Request::Create(create) => Reply::Created(Created {
-                    path: create.path.clone(),
-                    stat: Stat::default(),
-                }),
+                Request::Create(create) => Reply::Created(Created { path: create.path.clone(), stat: Stat::default() }),
                 _ => Reply::Deleted,
             };
             self.0.lock().unwrap().push(request);
@@ -96,15 +93,9 @@ mod tests {
     #[tokio::test]
     async fn paths_are_nested_on_the_way_down_and_cut_on_the_way_up() {
         let client = Chroot::new(Mirror::default(), path("/app"));
-        let created = client
-            .create(&path("/a"), "", CreateMode::Persistent)
-            .await
-            .unwrap();
+        let created = client.create(&path("/a"), "", CreateMode::Persistent).await.unwrap();
         assert_eq!(created.path, path("/a"));
-        drop(client.multi(vec![
-            MultiOp::delete(&path("/b"), Version::ANY),
-            MultiOp::check(&path("/"), Version(0)),
-        ]));
+        drop(client.multi(vec![MultiOp::delete(&path("/b"), Version::ANY), MultiOp::check(&path("/"), Version(0))]));
         // The digits go behind "/app/", not behind "/app".
         drop(client.create(&path("/"), "", CreateMode::EphemeralSequential));
         drop(client.ephemerals(&path("/")));
@@ -127,9 +118,6 @@ mod tests {
             }
         }
         let client = Chroot::new(Elsewhere, path("/app"));
-        assert!(matches!(
-            client.ephemerals(&path("/")).await,
-            Err(Error::Protocol(_))
-        ));
+        assert!(matches!(client.ephemerals(&path("/")).await, Err(Error::Protocol(_))));
     }
 }

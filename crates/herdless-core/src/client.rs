@@ -10,9 +10,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::{
-    Acl, Create, CreateMode, Delete, Error, Exists, GetChildren, GetData, GetEphemerals, Multi,
-    MultiOp, NodePath, Operation, Request, Response, Session, SetData, Sync as SyncOp, Version,
-    Watched,
+    Acl, Create, CreateMode, Delete, Error, Exists, GetChildren, GetData, GetEphemerals, Multi, MultiOp, NodePath,
+    Operation, Request, Response, Session, SetData, Sync as SyncOp, Version, Watched,
 };
 
 /// Somebody who carries requests out: the transport, the in-memory backend, or a wrapper around one.
@@ -77,94 +76,59 @@ forward! { &C Box<C> Arc<C> }
 pub trait ClientExt: Client {
     /// Submits any [`Operation`].
     fn call<O: Operation>(&self, operation: O) -> Call<O> {
-        Call {
-            response: self.submit(operation.into_request()),
-            operation: PhantomData,
-        }
+        Call { response: self.submit(operation.into_request()), operation: PhantomData }
     }
 
     /// Creates a node open to anyone; yields its path (with its digits, if sequential) and Stat. 1 round trip.
     ///
     /// Refused with `NodeExists`, `NoNode` (no parent), `NoChildrenForEphemerals`.
     fn create(&self, path: &NodePath, data: impl Into<Bytes>, mode: CreateMode) -> Call<Create> {
-        self.call(Create {
-            path: path.clone(),
-            data: data.into(),
-            acl: Acl::open(),
-            mode,
-        })
+        self.call(Create { path: path.clone(), data: data.into(), acl: Acl::open(), mode })
     }
 
     /// Deletes a node without children. 1 round trip. Refused with `NoNode`, `BadVersion`, `NotEmpty`.
     fn delete(&self, path: &NodePath, version: Version) -> Call<Delete> {
-        self.call(Delete {
-            path: path.clone(),
-            version,
-        })
+        self.call(Delete { path: path.clone(), version })
     }
 
     /// The node's Stat, or `None`. 1 round trip.
     fn exists(&self, path: &NodePath) -> Call<Exists> {
-        self.call(Exists {
-            path: path.clone(),
-            watch: false,
-        })
+        self.call(Exists { path: path.clone(), watch: false })
     }
 
     /// As [`exists`](Self::exists), and a watch for the node's creation, change or deletion.
     fn exists_and_watch(&self, path: &NodePath) -> Call<Watched<Exists>> {
-        self.call(Watched(Exists {
-            path: path.clone(),
-            watch: true,
-        }))
+        self.call(Watched(Exists { path: path.clone(), watch: true }))
     }
 
     /// The node's data and Stat. 1 round trip. Refused with `NoNode`.
     fn get(&self, path: &NodePath) -> Call<GetData> {
-        self.call(GetData {
-            path: path.clone(),
-            watch: false,
-        })
+        self.call(GetData { path: path.clone(), watch: false })
     }
 
     /// As [`get`](Self::get), and a watch for the node's change or deletion.
     fn get_and_watch(&self, path: &NodePath) -> Call<Watched<GetData>> {
-        self.call(Watched(GetData {
-            path: path.clone(),
-            watch: true,
-        }))
+        self.call(Watched(GetData { path: path.clone(), watch: true }))
     }
 
     /// Sets the node's data; yields the new Stat. 1 round trip. Refused with `NoNode`, `BadVersion`.
     fn set(&self, path: &NodePath, data: impl Into<Bytes>, version: Version) -> Call<SetData> {
-        self.call(SetData {
-            path: path.clone(),
-            data: data.into(),
-            version,
-        })
+        self.call(SetData { path: path.clone(), data: data.into(), version })
     }
 
     /// The names of the node's children, in no order, and the node's Stat. 1 round trip. Refused with `NoNode`.
     fn children(&self, path: &NodePath) -> Call<GetChildren> {
-        self.call(GetChildren {
-            path: path.clone(),
-            watch: false,
-        })
+        self.call(GetChildren { path: path.clone(), watch: false })
     }
 
     /// As [`children`](Self::children), and a watch for a child's creation or deletion.
     fn children_and_watch(&self, path: &NodePath) -> Call<Watched<GetChildren>> {
-        self.call(Watched(GetChildren {
-            path: path.clone(),
-            watch: true,
-        }))
+        self.call(Watched(GetChildren { path: path.clone(), watch: true }))
     }
 
     /// The paths of this session's ephemeral nodes that begin with `prefix`. 1 round trip.
     fn ephemerals(&self, prefix: &NodePath) -> Call<GetEphemerals> {
-        self.call(GetEphemerals {
-            prefix: prefix.clone(),
-        })
+        self.call(GetEphemerals { prefix: prefix.clone() })
     }
 
     /// Carries out several writes and checks, all or none. 1 round trip. Refused with
@@ -197,13 +161,8 @@ pub struct Call<O> {
 impl<O: Operation> Call<O> {
     /// If this call is dropped before it has yielded, its outcome goes to `undo`; see [`Response::on_abandon`].
     pub fn on_abandon(self, undo: impl FnOnce(Result<O::Output, Error>) + Send + 'static) -> Self {
-        let response = self
-            .response
-            .on_abandon(move |outcome| undo(outcome.and_then(O::output)));
-        Self {
-            response,
-            operation: PhantomData,
-        }
+        let response = self.response.on_abandon(move |outcome| undo(outcome.and_then(O::output)));
+        Self { response, operation: PhantomData }
     }
 }
 
@@ -211,9 +170,7 @@ impl<O: Operation> Future for Call<O> {
     type Output = Result<O::Output, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.response)
-            .poll(cx)
-            .map(|outcome| outcome.and_then(O::output))
+        Pin::new(&mut self.response).poll(cx).map(|outcome| outcome.and_then(O::output))
     }
 }
 

@@ -72,10 +72,7 @@ impl Error {
 
     /// Whether it is certain that nothing changed.
     pub fn is_without_effect(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(_) | Self::MultiRefused { .. } | Self::Overloaded | Self::Closed
-        )
+        matches!(self, Self::Refused(_) | Self::MultiRefused { .. } | Self::Overloaded | Self::Closed)
     }
 
     pub(crate) fn mismatch(expected: &'static str) -> Self {

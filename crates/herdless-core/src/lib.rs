@@ -48,13 +48,12 @@ pub use op::{Operation, Watched};
 pub use path::{NodePath, PathError, PathErrorKind};
 pub use reply::{Answer, Created, MultiReply, Reply};
 pub use request::{
-    Create, Delete, Exists, FindOwn, GetChildren, GetData, GetEphemerals, Multi, MultiOp, Release,
-    Request, SetData, Sync,
+    Create, Delete, Exists, FindOwn, GetChildren, GetData, GetEphemerals, Multi, MultiOp, Release, Request, SetData,
+    Sync,
 };
 pub use response::{Outcome, Response, ResponseSource, Undo};
 pub use session::{
-    AttemptId, Lease, Session, SessionCell, SessionChanges, SessionId, SessionLost, SessionSource,
-    SessionState,
+    AttemptId, Lease, Session, SessionCell, SessionChanges, SessionId, SessionLost, SessionSource, SessionState,
 };
 pub use sync::{Locks, Mutex, StdLocks, StdMutex};
 pub use watch::{EventKind, Watch, WatchEvent, WatchOutcome, WatchSource};

@@ -24,10 +24,7 @@ impl Version {
 
 /// How a node lives and is named (`CreateMode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a backend has to know every kind of node"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a backend has to know every kind of node")]
 pub enum CreateMode {
     /// Lives until it is deleted.
     Persistent,
@@ -54,12 +51,7 @@ impl CreateMode {
 
     /// Whether the server appends ten digits to the name.
     pub fn is_sequential(self) -> bool {
-        matches!(
-            self,
-            Self::PersistentSequential
-                | Self::EphemeralSequential
-                | Self::PersistentSequentialWithTtl(_)
-        )
+        matches!(self, Self::PersistentSequential | Self::EphemeralSequential | Self::PersistentSequentialWithTtl(_))
     }
 }
 

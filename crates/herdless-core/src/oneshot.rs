@@ -32,9 +32,7 @@ impl<T: Send + 'static, L: Locks> Default for OneShot<T, L> {
 impl<T: Send + 'static, L: Locks> OneShot<T, L> {
     /// An empty slot.
     pub fn new() -> Self {
-        Self {
-            state: L::Mutex::new(State::Waiting(None)),
-        }
+        Self { state: L::Mutex::new(State::Waiting(None)) }
     }
 
     /// Puts the value in. A second value is dropped.
@@ -48,10 +46,7 @@ impl<T: Send + 'static, L: Locks> OneShot<T, L> {
                 *state = State::Full(value);
                 Completion(Step::Wake(waker))
             }
-            State::Abandoned(undo) => Completion(
-                undo.take()
-                    .map_or(Step::Nothing, |undo| Step::Undo(undo, value)),
-            ),
+            State::Abandoned(undo) => Completion(undo.take().map_or(Step::Nothing, |undo| Step::Undo(undo, value))),
             State::Full(_) | State::Taken => Completion(Step::Nothing),
         })
     }
@@ -89,8 +84,7 @@ impl<T: Send + 'static, L: Locks> OneShot<T, L> {
 
     /// Whether the listener has gone.
     pub fn is_abandoned(&self) -> bool {
-        self.state
-            .with(|state| matches!(state, State::Abandoned(_)))
+        self.state.with(|state| matches!(state, State::Abandoned(_)))
     }
 }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Answer, Create, Created, Delete, Error, Exists, FindOwn, GetChildren, GetData, GetEphemerals,
-    Multi, MultiReply, NodePath, Release, Reply, Request, SetData, Stat, Sync, Watch,
+    Answer, Create, Created, Delete, Error, Exists, FindOwn, GetChildren, GetData, GetEphemerals, Multi, MultiReply,
+    NodePath, Release, Reply, Request, SetData, Stat, Sync, Watch,
 };
 
 /// An operation: a request that knows the type of its own outcome.

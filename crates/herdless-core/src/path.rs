@@ -42,10 +42,7 @@ impl NodePath {
     pub fn parse_sequential(path: &str) -> Result<Self, PathError> {
         match validate(&format!("{path}1")) {
             Ok(()) => Ok(Self(path.into())),
-            Err(error) => Err(PathError {
-                path: path.into(),
-                ..error
-            }),
+            Err(error) => Err(PathError { path: path.into(), ..error }),
         }
     }
 
@@ -96,11 +93,7 @@ impl NodePath {
         let joined = self.join(name);
         if let Some(at) = name.find('/') {
             let at = joined.len() - name.len() + at;
-            return Err(PathError {
-                path: joined,
-                at,
-                kind: PathErrorKind::SlashInName,
-            });
+            return Err(PathError { path: joined, at, kind: PathErrorKind::SlashInName });
         }
         validate(&joined)?;
         Ok(Self(joined.into()))
@@ -117,11 +110,7 @@ impl NodePath {
 
     /// As [`nest`](Self::nest), for what is only the beginning of a path: the beginning `/` stays below this path.
     pub fn nest_prefix(&self, below: &Self) -> Self {
-        if below.is_root() && !self.is_root() {
-            Self(format!("{}/", self.0).into())
-        } else {
-            self.nest(below)
-        }
+        if below.is_root() && !self.is_root() { Self(format!("{}/", self.0).into()) } else { self.nest(below) }
     }
 
     /// This path as seen from `root`: the inverse of [`nest`](Self::nest). `None` when it is not underneath.
@@ -148,11 +137,7 @@ impl NodePath {
     }
 
     fn join(&self, name: &str) -> String {
-        if self.is_root() {
-            format!("/{name}")
-        } else {
-            format!("{}/{name}", self.0)
-        }
+        if self.is_root() { format!("/{name}") } else { format!("{}/{name}", self.0) }
     }
 }
 
@@ -231,13 +216,7 @@ pub enum PathErrorKind {
 }
 
 fn validate(path: &str) -> Result<(), PathError> {
-    let refuse = |at, kind| {
-        Err(PathError {
-            path: path.to_owned(),
-            at,
-            kind,
-        })
-    };
+    let refuse = |at, kind| Err(PathError { path: path.to_owned(), at, kind });
     match path.as_bytes() {
         [] => return refuse(0, PathErrorKind::Empty),
         [b'/'] => return Ok(()),
@@ -271,20 +250,8 @@ mod tests {
 
     #[test]
     fn the_verdict_is_zookeepers() {
-        for good in [
-            "/",
-            "/a",
-            "/a/b",
-            "/...",
-            "/a..b",
-            "/.a",
-            "/a.",
-            "/a b",
-            "/\u{a0}",
-            "/日本",
-            "/\u{ffef}",
-            "/-",
-        ] {
+        for good in ["/", "/a", "/a/b", "/...", "/a..b", "/.a", "/a.", "/a b", "/\u{a0}", "/日本", "/\u{ffef}", "/-"]
+        {
             assert!(NodePath::parse(good).is_ok(), "{good:?}");
         }
         use PathErrorKind::*;
@@ -312,39 +279,21 @@ mod tests {
     #[test]
     fn only_a_sequential_path_may_end_in_a_slash() {
         assert!(NodePath::parse("/queue/").is_err());
-        assert_eq!(
-            NodePath::parse_sequential("/queue/").unwrap().as_str(),
-            "/queue/"
-        );
-        assert_eq!(
-            NodePath::parse_sequential("/queue//").unwrap_err().kind,
-            PathErrorKind::EmptyName
-        );
-        assert_eq!(
-            NodePath::parse_sequential("").unwrap_err().kind,
-            PathErrorKind::NotAbsolute
-        );
+        assert_eq!(NodePath::parse_sequential("/queue/").unwrap().as_str(), "/queue/");
+        assert_eq!(NodePath::parse_sequential("/queue//").unwrap_err().kind, PathErrorKind::EmptyName);
+        assert_eq!(NodePath::parse_sequential("").unwrap_err().kind, PathErrorKind::NotAbsolute);
     }
 
     #[test]
     fn parents_children_and_levels() {
         let path = NodePath::parse("/a/b/c").unwrap();
         assert_eq!(path.parent().unwrap().as_str(), "/a/b");
-        assert_eq!(
-            NodePath::parse("/a").unwrap().parent(),
-            Some(NodePath::root())
-        );
+        assert_eq!(NodePath::parse("/a").unwrap().parent(), Some(NodePath::root()));
         assert_eq!(NodePath::root().parent(), None);
         assert_eq!(path.child("d").unwrap().as_str(), "/a/b/c/d");
         assert_eq!(NodePath::root().child("a").unwrap().as_str(), "/a");
-        assert_eq!(
-            path.child("d/e").unwrap_err().kind,
-            PathErrorKind::SlashInName
-        );
-        assert_eq!(
-            path.child("").unwrap_err().kind,
-            PathErrorKind::TrailingSlash
-        );
+        assert_eq!(path.child("d/e").unwrap_err().kind, PathErrorKind::SlashInName);
+        assert_eq!(path.child("").unwrap_err().kind, PathErrorKind::TrailingSlash);
         let levels: Vec<_> = path.levels().map(|level| level.to_string()).collect();
         assert_eq!(levels, ["/a", "/a/b", "/a/b/c"]);
         assert_eq!(NodePath::root().levels().count(), 0);

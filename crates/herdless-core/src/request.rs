@@ -123,10 +123,7 @@ pub struct Multi {
 
 /// One operation of a [`Multi`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "these four are what the protocol allows"
-)]
+#[expect(clippy::exhaustive_enums, reason = "these four are what the protocol allows")]
 pub enum MultiOp {
     /// Create a node.
     Create(Create),
@@ -178,10 +175,7 @@ impl Request {
     /// Whether this is clean-up, which a backend accepts beyond its limit of requests in flight: refusing it would
     /// leave a node behind.
     pub fn is_clean_up(&self) -> bool {
-        matches!(
-            self,
-            Self::Release(_) | Self::FindOwn(_) | Self::CloseSession
-        )
+        matches!(self, Self::Release(_) | Self::FindOwn(_) | Self::CloseSession)
     }
 
     /// A short name for spans, metrics and error texts.
@@ -207,8 +201,9 @@ impl Request {
     pub fn map_paths(&mut self, mut f: impl FnMut(&NodePath, bool) -> NodePath) {
         let (path, is_prefix) = match self {
             Self::Create(Create { path, mode, .. }) => (path, mode.is_sequential()),
-            Self::GetEphemerals(GetEphemerals { prefix: path })
-            | Self::FindOwn(FindOwn { prefix: path, .. }) => (path, true),
+            Self::GetEphemerals(GetEphemerals { prefix: path }) | Self::FindOwn(FindOwn { prefix: path, .. }) => {
+                (path, true)
+            }
             Self::Delete(Delete { path, .. })
             | Self::Exists(Exists { path, .. })
             | Self::GetData(GetData { path, .. })
@@ -237,36 +232,21 @@ impl Request {
 impl MultiOp {
     /// Create a node open to anyone.
     pub fn create(path: &NodePath, data: impl Into<Bytes>, mode: CreateMode) -> Self {
-        Self::Create(Create {
-            path: path.clone(),
-            data: data.into(),
-            acl: Acl::open(),
-            mode,
-        })
+        Self::Create(Create { path: path.clone(), data: data.into(), acl: Acl::open(), mode })
     }
 
     /// Delete a node.
     pub fn delete(path: &NodePath, version: Version) -> Self {
-        Self::Delete(Delete {
-            path: path.clone(),
-            version,
-        })
+        Self::Delete(Delete { path: path.clone(), version })
     }
 
     /// Set a node's data.
     pub fn set(path: &NodePath, data: impl Into<Bytes>, version: Version) -> Self {
-        Self::SetData(SetData {
-            path: path.clone(),
-            data: data.into(),
-            version,
-        })
+        Self::SetData(SetData { path: path.clone(), data: data.into(), version })
     }
 
     /// Check that a node exists, and its version.
     pub fn check(path: &NodePath, version: Version) -> Self {
-        Self::Check {
-            path: path.clone(),
-            version,
-        }
+        Self::Check { path: path.clone(), version }
     }
 }

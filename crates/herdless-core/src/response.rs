@@ -54,20 +54,12 @@ impl<L: Locks> ResponseSource for OneShot<Outcome, L> {
 impl Response {
     /// A response that is there already.
     pub fn ready(outcome: Outcome) -> Self {
-        Self {
-            source: Source::Ready(outcome),
-            map: None,
-            undo: None,
-        }
+        Self { source: Source::Ready(outcome), map: None, undo: None }
     }
 
     /// A response that comes from `source`.
     pub fn pending(source: Arc<dyn ResponseSource>) -> Self {
-        Self {
-            source: Source::Pending(source),
-            map: None,
-            undo: None,
-        }
+        Self { source: Source::Pending(source), map: None, undo: None }
     }
 
     /// Passes the outcome through `f`, whether it is awaited or goes to the undo. For wrappers.

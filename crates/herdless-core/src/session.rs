@@ -25,10 +25,7 @@ impl fmt::Display for SessionId {
 
 /// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "these three are what a session can be"
-)]
+#[expect(clippy::exhaustive_enums, reason = "these three are what a session can be")]
 pub enum SessionState {
     /// A server answers.
     Connected,
@@ -93,22 +90,12 @@ impl Session {
     /// told. Ends after [`SessionState::Lost`].
     pub fn changes(&self) -> SessionChanges {
         let seen = self.0.poll_state(0, None).0;
-        SessionChanges {
-            source: self.0.clone(),
-            seen,
-            waiter: None,
-            ended: false,
-        }
+        SessionChanges { source: self.0.clone(), seen, waiter: None, ended: false }
     }
 
     /// Waits until the session is lost.
     pub fn lost(&self) -> SessionLost {
-        SessionLost(SessionChanges {
-            source: self.0.clone(),
-            seen: 0,
-            waiter: None,
-            ended: false,
-        })
+        SessionLost(SessionChanges { source: self.0.clone(), seen: 0, waiter: None, ended: false })
     }
 }
 
@@ -124,11 +111,7 @@ pub trait SessionSource: fmt::Debug + Send + Sync {
     fn next_attempt(&self) -> AttemptId;
     /// The counter of changes (from 1) and the state. If the counter is still `seen`, leaves `waiter`'s waker under
     /// its key, to be woken by the next change.
-    fn poll_state(
-        &self,
-        seen: u64,
-        waiter: Option<(&mut Option<u64>, &Waker)>,
-    ) -> (u64, SessionState);
+    fn poll_state(&self, seen: u64, waiter: Option<(&mut Option<u64>, &Waker)>) -> (u64, SessionState);
     /// Forgets the waker under this key.
     fn forget(&self, key: u64);
 }
@@ -159,27 +142,9 @@ struct Inner {
 impl<L: Locks> SessionCell<L> {
     /// A connected session. `client` and `attempts` make its attempts' numbers: drawn once per client, and counted
     /// over all its sessions.
-    pub fn new(
-        id: SessionId,
-        timeout: Duration,
-        client: u64,
-        attempts: Arc<AtomicU64>,
-        lease: Arc<dyn Lease>,
-    ) -> Self {
-        let inner = Inner {
-            state: SessionState::Connected,
-            changes: 1,
-            next_key: 0,
-            waiters: BTreeMap::new(),
-        };
-        let cell = Self {
-            id,
-            timeout_ms: AtomicU64::new(0),
-            client,
-            attempts,
-            lease,
-            inner: L::Mutex::new(inner),
-        };
+    pub fn new(id: SessionId, timeout: Duration, client: u64, attempts: Arc<AtomicU64>, lease: Arc<dyn Lease>) -> Self {
+        let inner = Inner { state: SessionState::Connected, changes: 1, next_key: 0, waiters: BTreeMap::new() };
+        let cell = Self { id, timeout_ms: AtomicU64::new(0), client, attempts, lease, inner: L::Mutex::new(inner) };
         cell.set_timeout(timeout);
         cell
     }
@@ -218,17 +183,10 @@ impl<L: Locks> SessionSource for SessionCell<L> {
     }
 
     fn next_attempt(&self) -> AttemptId {
-        AttemptId {
-            client: self.client,
-            count: self.attempts.fetch_add(1, Ordering::Relaxed),
-        }
+        AttemptId { client: self.client, count: self.attempts.fetch_add(1, Ordering::Relaxed) }
     }
 
-    fn poll_state(
-        &self,
-        seen: u64,
-        waiter: Option<(&mut Option<u64>, &Waker)>,
-    ) -> (u64, SessionState) {
+    fn poll_state(&self, seen: u64, waiter: Option<(&mut Option<u64>, &Waker)>) -> (u64, SessionState) {
         self.inner.with(|inner| {
             if let (true, Some((key, waker))) = (inner.changes == seen, waiter) {
                 let key = *key.get_or_insert_with(|| {
@@ -251,9 +209,7 @@ impl<L: Locks> SessionSource for SessionCell<L> {
 
 impl<L: Locks> fmt::Debug for SessionCell<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionCell")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("SessionCell").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -274,17 +230,11 @@ impl Stream for SessionChanges {
             return Poll::Ready(None);
         }
         let this = &mut *self;
-        let (changes, state) = this
-            .source
-            .poll_state(this.seen, Some((&mut this.waiter, cx.waker())));
+        let (changes, state) = this.source.poll_state(this.seen, Some((&mut this.waiter, cx.waker())));
         if changes == this.seen {
             // A session that was lost before this stream was made has no change to come.
             this.ended = state == SessionState::Lost;
-            return if this.ended {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            };
+            return if this.ended { Poll::Ready(None) } else { Poll::Pending };
         }
         this.seen = changes;
         this.ended = state == SessionState::Lost;
@@ -332,13 +282,7 @@ mod tests {
     }
 
     fn cell() -> Arc<SessionCell> {
-        Arc::new(SessionCell::new(
-            SessionId(1),
-            Duration::from_secs(1),
-            7,
-            Arc::default(),
-            Arc::new(Forever),
-        ))
+        Arc::new(SessionCell::new(SessionId(1), Duration::from_secs(1), 7, Arc::default(), Arc::new(Forever)))
     }
 
     #[test]
@@ -349,22 +293,13 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Pending);
         assert_eq!(cell.set(SessionState::Suspended).len(), 1);
-        assert_eq!(
-            changes.as_mut().poll_next(&mut cx),
-            Poll::Ready(Some(SessionState::Suspended))
-        );
+        assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Ready(Some(SessionState::Suspended)));
         assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Pending);
         drop(cell.set(SessionState::Connected));
         drop(cell.set(SessionState::Lost));
-        assert_eq!(
-            changes.as_mut().poll_next(&mut cx),
-            Poll::Ready(Some(SessionState::Lost))
-        );
+        assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Ready(Some(SessionState::Lost)));
         assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Ready(None));
-        assert!(
-            cell.set(SessionState::Connected).is_empty(),
-            "a lost session does not come back"
-        );
+        assert!(cell.set(SessionState::Connected).is_empty(), "a lost session does not come back");
         assert!(!session.is_valid());
         assert!(std::pin::pin!(session.lost()).poll(&mut cx).is_ready());
     }
@@ -374,11 +309,7 @@ mod tests {
         let cell = cell();
         let session = Session::new(cell.clone());
         let mut lost = Box::pin(session.lost());
-        assert!(
-            lost.as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending()
-        );
+        assert!(lost.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         drop(lost);
         assert!(cell.set(SessionState::Lost).is_empty());
     }

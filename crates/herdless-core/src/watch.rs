@@ -19,10 +19,7 @@ pub struct WatchEvent {
 
 /// The kinds of event (`Watcher.Event.EventType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "these four are what a server sends"
-)]
+#[expect(clippy::exhaustive_enums, reason = "these four are what a server sends")]
 pub enum EventKind {
     /// The node was created.
     Created,
@@ -98,10 +95,7 @@ impl Future for Watch {
             return Poll::Pending;
         };
         if let (Ok(event), Some(root)) = (&mut outcome, &self.root) {
-            event.path = event
-                .path
-                .relative_to(root)
-                .unwrap_or_else(|| event.path.clone());
+            event.path = event.path.relative_to(root).unwrap_or_else(|| event.path.clone());
         }
         Poll::Ready(outcome)
     }

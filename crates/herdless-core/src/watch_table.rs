@@ -27,11 +27,7 @@ pub struct WatchTable<T> {
 
 impl<T> Default for WatchTable<T> {
     fn default() -> Self {
-        Self {
-            data: BTreeMap::new(),
-            exists: BTreeMap::new(),
-            children: BTreeMap::new(),
-        }
+        Self { data: BTreeMap::new(), exists: BTreeMap::new(), children: BTreeMap::new() }
     }
 }
 
@@ -63,16 +59,8 @@ impl<T> WatchTable<T> {
 
     /// Takes out every watch.
     pub fn drain(&mut self) -> Vec<T> {
-        let Self {
-            data,
-            exists,
-            children,
-        } = std::mem::take(self);
-        [data, exists, children]
-            .into_iter()
-            .flatten()
-            .flat_map(|(_, watches)| watches)
-            .collect()
+        let Self { data, exists, children } = std::mem::take(self);
+        [data, exists, children].into_iter().flatten().flat_map(|(_, watches)| watches).collect()
     }
 
     /// Forgets the watches that `keep` says no to.
@@ -92,11 +80,7 @@ impl<T> WatchTable<T> {
 
     /// The number of watches.
     pub fn len(&self) -> usize {
-        [&self.data, &self.exists, &self.children]
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .map(Vec::len)
-            .sum()
+        [&self.data, &self.exists, &self.children].into_iter().flat_map(BTreeMap::values).map(Vec::len).sum()
     }
 
     /// Whether there is none.
@@ -134,10 +118,7 @@ mod tests {
             table.add(WatchKind::Exists, path.clone(), 'e');
             table.add(WatchKind::Children, path.clone(), 'c');
             table.add(WatchKind::Data, NodePath::parse("/b").unwrap(), 'x');
-            let fired = table.fire(&WatchEvent {
-                kind,
-                path: path.clone(),
-            });
+            let fired = table.fire(&WatchEvent { kind, path: path.clone() });
             assert_eq!(table.len(), 4 - fired.len());
             fired
         };

@@ -97,11 +97,7 @@ struct Parker {
 impl Parker {
     fn new() -> Arc<Self> {
         let (wake, woken) = loom::sync::mpsc::channel();
-        Arc::new(Self {
-            wake,
-            woken: std::sync::Mutex::new(woken),
-            is_set: AtomicBool::new(false),
-        })
+        Arc::new(Self { wake, woken: std::sync::Mutex::new(woken), is_set: AtomicBool::new(false) })
     }
 
     fn park(&self) {
@@ -144,11 +140,7 @@ pub struct Report {
 impl Model {
     /// An exhaustive model.
     pub fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            preemption_bound: None,
-            limit: Duration::from_secs(120),
-        }
+        Self { name, preemption_bound: None, limit: Duration::from_secs(120) }
     }
 
     /// Leaves out the orders in which threads are interrupted more often than this. 3 finds what is to be found in
@@ -176,10 +168,7 @@ impl Model {
         builder.max_duration = Some(self.limit + Duration::from_secs(1));
         let executions = Arc::new(AtomicU64::new(0));
         let (count, caller) = (executions.clone(), Location::caller());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "how long the checker took, not anything that is checked"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "how long the checker took, not anything that is checked")]
         let start = Instant::now();
         builder.check(move || {
             count.fetch_add(1, Ordering::Relaxed);
@@ -187,17 +176,8 @@ impl Model {
         });
         let elapsed = start.elapsed();
         let executions = executions.load(Ordering::Relaxed);
-        assert!(
-            elapsed < self.limit,
-            "model {} at {caller} was cut short after {executions} executions",
-            self.name
-        );
-        let report = Report {
-            name: self.name,
-            executions,
-            elapsed,
-            preemption_bound: self.preemption_bound,
-        };
+        assert!(elapsed < self.limit, "model {} at {caller} was cut short after {executions} executions", self.name);
+        let report = Report { name: self.name, executions, elapsed, preemption_bound: self.preemption_bound };
         println!("{report}");
         report
     }
@@ -205,14 +185,8 @@ impl Model {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bound = self
-            .preemption_bound
-            .map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
+        let bound = self.preemption_bound.map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
         let seconds = self.elapsed.as_secs_f64();
-        write!(
-            f,
-            "model {:<44} {bound:>10} {:>9} executions {seconds:>7.2} s",
-            self.name, self.executions
-        )
+        write!(f, "model {:<44} {bound:>10} {:>9} executions {seconds:>7.2} s", self.name, self.executions)
     }
 }

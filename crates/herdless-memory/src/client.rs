@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use herdless_core::{
-    Client, Locks, Mutex, OneShot, Outcome, Request, Response, ResponseSource, Session, StdLocks,
-    StdMutex, Undo,
+    Client, Locks, Mutex, OneShot, Outcome, Request, Response, ResponseSource, Session, StdLocks, StdMutex, Undo,
 };
 
 use crate::server::Shared;
@@ -21,11 +20,7 @@ pub struct MemoryClient<L: Locks = StdLocks> {
 
 impl<L: Locks> MemoryClient<L> {
     pub(crate) fn new(shared: Arc<Shared<L>>, key: u64, session: Arc<StdMutex<Session>>) -> Self {
-        Self {
-            shared,
-            key,
-            session,
-        }
+        Self { shared, key, session }
     }
 
     pub(crate) fn key(&self) -> u64 {
@@ -45,19 +40,13 @@ impl<L: Locks> Client for MemoryClient<L> {
 
 impl<L: Locks> Clone for MemoryClient<L> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-            key: self.key,
-            session: self.session.clone(),
-        }
+        Self { shared: self.shared.clone(), key: self.key, session: self.session.clone() }
     }
 }
 
 impl<L: Locks> fmt::Debug for MemoryClient<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryClient")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryClient").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -71,10 +60,7 @@ impl<L: Locks> Late<L> {
     pub(crate) fn new(outcome: Outcome) -> Self {
         let slot = OneShot::new();
         slot.put(outcome).run();
-        Self {
-            slot,
-            was_polled: AtomicBool::new(false),
-        }
+        Self { slot, was_polled: AtomicBool::new(false) }
     }
 }
 

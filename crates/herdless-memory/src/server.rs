@@ -8,9 +8,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 use herdless_core::{
-    Answer, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex, NodePath,
-    OneShot, Outcome, Reply, Request, Response, Session, SessionCell, SessionId, SessionState,
-    StdLocks, StdMutex, WatchKind, WatchOutcome, WatchTable, Zxid,
+    Answer, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex, NodePath, OneShot, Outcome, Reply,
+    Request, Response, Session, SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchKind, WatchOutcome,
+    WatchTable, Zxid,
 };
 
 use crate::client::{Late, MemoryClient};
@@ -106,17 +106,8 @@ impl Default for Backend<StdLocks> {
 impl<L: Locks> Backend<L> {
     /// A server with an empty tree, on the locks of `L`.
     pub fn with_locks() -> Self {
-        let state = State {
-            tree: Tree::new(Zxid(1)),
-            clients: BTreeMap::new(),
-            last_session: 0,
-            wake_ups: 0,
-        };
-        Self {
-            shared: Arc::new(Shared {
-                state: L::Mutex::new(state),
-            }),
-        }
+        let state = State { tree: Tree::new(Zxid(1)), clients: BTreeMap::new(), last_session: 0, wake_ups: 0 };
+        Self { shared: Arc::new(Shared { state: L::Mutex::new(state) }) }
     }
 
     /// A client with a new session.
@@ -148,37 +139,31 @@ impl<L: Locks> Backend<L> {
     /// Expires the client's session, in one step: its ephemeral nodes go, what was bound to it is told, and the client
     /// gets a new one.
     pub fn expire(&self, client: &MemoryClient<L>) {
-        self.shared
-            .with(|state, after| state.expire(client.key(), after));
+        self.shared.with(|state, after| state.expire(client.key(), after));
     }
 
     /// Cuts the client's connection. Its session lives on; its watches are no longer on the server; what it submits
     /// waits.
     pub fn disconnect(&self, client: &MemoryClient<L>) {
-        self.shared
-            .with(|state, after| state.disconnect(client.key(), after));
+        self.shared.with(|state, after| state.disconnect(client.key(), after));
     }
 
     /// Connects the client again: its watches are re-armed, those of nodes that changed meanwhile fire, and then what
     /// it has submitted is carried out.
     pub fn reconnect(&self, client: &MemoryClient<L>) {
-        self.shared
-            .with(|state, after| state.reconnect(client.key(), after));
+        self.shared.with(|state, after| state.reconnect(client.key(), after));
     }
 
     /// Lets `replies` more replies reach the client, and loses the one after: its request is carried out, then the
     /// connection is cut and made again. The client is told `ConnectionLost`.
     pub fn lose_reply_after(&self, client: &MemoryClient<L>, replies: u64) {
-        self.shared.with(|state, _| {
-            state.endpoint(client.key(), |endpoint| endpoint.lose_after = Some(replies))
-        });
+        self.shared.with(|state, _| state.endpoint(client.key(), |endpoint| endpoint.lose_after = Some(replies)));
     }
 
     /// From now on every reply to the client is there one poll late, so that a future can be dropped between "carried
     /// out" and "known".
     pub fn delay_replies(&self, client: &MemoryClient<L>) {
-        self.shared
-            .with(|state, _| state.endpoint(client.key(), |endpoint| endpoint.is_late = true));
+        self.shared.with(|state, _| state.endpoint(client.key(), |endpoint| endpoint.is_late = true));
     }
 
     /// Reads the tree.
@@ -203,9 +188,7 @@ impl<L: Locks> Backend<L> {
 
 impl<L: Locks> Clone for Backend<L> {
     fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-        }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -232,24 +215,11 @@ impl<L: Locks> Shared<L> {
 }
 
 impl<L: Locks> State<L> {
-    fn open_session(
-        &mut self,
-        key: u64,
-        attempts: &Arc<AtomicU64>,
-    ) -> (SessionId, Arc<SessionCell>) {
+    fn open_session(&mut self, key: u64, attempts: &Arc<AtomicU64>) -> (SessionId, Arc<SessionCell>) {
         self.last_session += 1;
         let id = SessionId(self.last_session);
         self.tree.open_session(id);
-        (
-            id,
-            Arc::new(SessionCell::new(
-                id,
-                TIMEOUT,
-                key,
-                attempts.clone(),
-                Arc::new(NoClock),
-            )),
-        )
+        (id, Arc::new(SessionCell::new(id, TIMEOUT, key, attempts.clone(), Arc::new(NoClock))))
     }
 
     fn endpoint(&mut self, key: u64, change: impl FnOnce(&mut Endpoint<L>)) {
@@ -259,11 +229,7 @@ impl<L: Locks> State<L> {
     }
 
     fn submit(&mut self, key: u64, request: Request, after: &mut Aftermath) -> Response {
-        let Some(endpoint) = self
-            .clients
-            .get_mut(&key)
-            .filter(|endpoint| !endpoint.is_closed)
-        else {
+        let Some(endpoint) = self.clients.get_mut(&key).filter(|endpoint| !endpoint.is_closed) else {
             return Response::ready(Err(Error::Closed));
         };
         if !endpoint.is_connected {
@@ -273,11 +239,7 @@ impl<L: Locks> State<L> {
         }
         let is_late = endpoint.is_late;
         let outcome = self.carry_out(key, &request, after);
-        if is_late {
-            Response::pending(Arc::new(Late::<L>::new(outcome)))
-        } else {
-            Response::ready(outcome)
-        }
+        if is_late { Response::pending(Arc::new(Late::<L>::new(outcome))) } else { Response::ready(outcome) }
     }
 
     fn carry_out(&mut self, key: u64, request: &Request, after: &mut Aftermath) -> Outcome {
@@ -302,11 +264,7 @@ impl<L: Locks> State<L> {
                 self.disconnect(key, after);
                 self.reconnect(key, after);
                 // Two sub-requests of one are never told apart by a client, so clean-up goes on by itself.
-                return if request.is_clean_up() {
-                    outcome.map(Answer::from)
-                } else {
-                    Err(Error::ConnectionLost)
-                };
+                return if request.is_clean_up() { outcome.map(Answer::from) } else { Err(Error::ConnectionLost) };
             }
             Some(replies) => *replies -= 1,
             None => {}
@@ -324,11 +282,7 @@ impl<L: Locks> State<L> {
     /// Hands each event to the cells that wait for it. They are filled here, under the lock, and woken after it.
     fn deliver(&mut self, fired: Fired, after: &mut Aftermath) {
         for (session, event) in fired {
-            let Some(endpoint) = self
-                .clients
-                .values_mut()
-                .find(|endpoint| endpoint.id == session)
-            else {
+            let Some(endpoint) = self.clients.values_mut().find(|endpoint| endpoint.id == session) else {
                 continue;
             };
             for cell in endpoint.watches.fire(&event) {
@@ -340,11 +294,7 @@ impl<L: Locks> State<L> {
     }
 
     fn expire(&mut self, key: u64, after: &mut Aftermath) {
-        let Some(endpoint) = self
-            .clients
-            .get_mut(&key)
-            .filter(|endpoint| !endpoint.is_closed)
-        else {
+        let Some(endpoint) = self.clients.get_mut(&key).filter(|endpoint| !endpoint.is_closed) else {
             return;
         };
         let (id, attempts) = (endpoint.id, endpoint.attempts.clone());
@@ -358,41 +308,27 @@ impl<L: Locks> State<L> {
         endpoint.end(&Error::SessionExpired, after);
         endpoint.id = id;
         let current = Session::new(session.clone());
-        after
-            .sessions
-            .push(endpoint.current.with(|old| std::mem::replace(old, current)));
+        after.sessions.push(endpoint.current.with(|old| std::mem::replace(old, current)));
         endpoint.session = session;
         endpoint.is_connected = true;
     }
 
     fn disconnect(&mut self, key: u64, after: &mut Aftermath) {
-        let Some(endpoint) = self
-            .clients
-            .get_mut(&key)
-            .filter(|endpoint| endpoint.is_connected)
-        else {
+        let Some(endpoint) = self.clients.get_mut(&key).filter(|endpoint| endpoint.is_connected) else {
             return;
         };
         endpoint.is_connected = false;
-        after
-            .wakers
-            .extend(endpoint.session.set(SessionState::Suspended));
+        after.wakers.extend(endpoint.session.set(SessionState::Suspended));
         let id = endpoint.id;
         self.tree.forget_watches(id);
     }
 
     fn reconnect(&mut self, key: u64, after: &mut Aftermath) {
-        let Some(endpoint) = self
-            .clients
-            .get_mut(&key)
-            .filter(|endpoint| !endpoint.is_connected)
-        else {
+        let Some(endpoint) = self.clients.get_mut(&key).filter(|endpoint| !endpoint.is_connected) else {
             return;
         };
         endpoint.is_connected = true;
-        after
-            .wakers
-            .extend(endpoint.session.set(SessionState::Connected));
+        after.wakers.extend(endpoint.session.set(SessionState::Connected));
         let (id, seen) = (endpoint.id, endpoint.seen);
         let waiting = std::mem::take(&mut endpoint.waiting);
         let mut fired = Fired::new();
@@ -413,12 +349,7 @@ impl<L: Locks> Endpoint<L> {
     /// The session is over: what was bound to it is told.
     fn end(&mut self, error: &Error, after: &mut Aftermath) {
         after.wakers.extend(self.session.set(SessionState::Lost));
-        after.watches.extend(
-            self.watches
-                .drain()
-                .into_iter()
-                .map(|cell| cell.put(Err(error.clone()))),
-        );
+        after.watches.extend(self.watches.drain().into_iter().map(|cell| cell.put(Err(error.clone()))));
         for (_, slot) in std::mem::take(&mut self.waiting) {
             after.replies.push(slot.put(Err(error.clone())));
         }
@@ -428,17 +359,11 @@ impl<L: Locks> Endpoint<L> {
 /// Which list a client keeps the watch of this read in, if it left one.
 fn watched(request: &Request, reply: &Reply) -> Option<(WatchKind, NodePath)> {
     match (request, reply) {
-        (Request::Exists(Exists { path, watch: true }), Reply::Exists(None)) => {
-            Some((WatchKind::Exists, path.clone()))
+        (Request::Exists(Exists { path, watch: true }), Reply::Exists(None)) => Some((WatchKind::Exists, path.clone())),
+        (Request::Exists(Exists { path, watch: true }) | Request::GetData(GetData { path, watch: true }), _) => {
+            Some((WatchKind::Data, path.clone()))
         }
-        (
-            Request::Exists(Exists { path, watch: true })
-            | Request::GetData(GetData { path, watch: true }),
-            _,
-        ) => Some((WatchKind::Data, path.clone())),
-        (Request::GetChildren(GetChildren { path, watch: true }), _) => {
-            Some((WatchKind::Children, path.clone()))
-        }
+        (Request::GetChildren(GetChildren { path, watch: true }), _) => Some((WatchKind::Children, path.clone())),
         _ => None,
     }
 }

@@ -31,10 +31,7 @@ pub(crate) fn next_frame(buffer: &BytesMut, limit: usize) -> Result<Option<usize
     let length = i32::from_be_bytes(*prefix);
     match usize::try_from(length) {
         Ok(length) if length <= limit => Ok((buffer.len() >= 4 + length).then_some(length)),
-        _ => Err(FrameError {
-            length: length.into(),
-            limit,
-        }),
+        _ => Err(FrameError { length: length.into(), limit }),
     }
 }
 
@@ -62,20 +59,8 @@ mod tests {
     #[test]
     fn bad_lengths_are_refused_from_the_prefix_alone() {
         let over = BytesMut::from(&11i32.to_be_bytes()[..]);
-        assert_eq!(
-            next_frame(&over, 10),
-            Err(FrameError {
-                length: 11,
-                limit: 10
-            })
-        );
+        assert_eq!(next_frame(&over, 10), Err(FrameError { length: 11, limit: 10 }));
         let negative = BytesMut::from(&(-1i32).to_be_bytes()[..]);
-        assert_eq!(
-            next_frame(&negative, 10),
-            Err(FrameError {
-                length: -1,
-                limit: 10
-            })
-        );
+        assert_eq!(next_frame(&negative, 10), Err(FrameError { length: -1, limit: 10 }));
     }
 }

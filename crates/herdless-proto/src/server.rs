@@ -5,9 +5,8 @@ use herdless_core::{Error, Refusal, Reply, Request, WatchEvent};
 use thiserror::Error;
 
 use crate::codec::{
-    ConnectRequest, ConnectResponse, Malformed, OpCode, PING_XID, ReadError, Reader, ReplyHeader,
-    SetWatches, Shape, Writer, read_request, read_set_watches, write_event, write_refusal,
-    write_reply,
+    ConnectRequest, ConnectResponse, Malformed, OpCode, PING_XID, ReadError, Reader, ReplyHeader, SetWatches, Shape,
+    Writer, read_request, read_set_watches, write_event, write_refusal, write_reply,
 };
 use crate::frame::{self, FrameError, MAX_FRAME, MAX_HANDSHAKE};
 
@@ -18,6 +17,7 @@ use crate::frame::{self, FrameError, MAX_FRAME, MAX_HANDSHAKE};
 #[derive(Debug)]
 pub struct Machine {
     connected: bool,
+    closing: bool,
     out: BytesMut,
 }
 
@@ -73,10 +73,7 @@ impl Default for Machine {
 impl Machine {
     /// A connection that was just accepted.
     pub fn new() -> Self {
-        Self {
-            connected: false,
-            out: BytesMut::new(),
-        }
+        Self { connected: false, closing: false, out: BytesMut::new() }
     }
 
     /// Takes the next thing that the client sent out of `buffer`; `None` when it holds no whole frame. A request that
@@ -86,16 +83,12 @@ impl Machine {
     /// # Errors
     ///
     /// The connection is to be closed.
-    pub fn poll(
-        &mut self,
-        buffer: &mut BytesMut,
-        last_zxid: i64,
-    ) -> Result<Option<Incoming>, ReceiveError> {
-        let limit = if self.connected {
-            MAX_FRAME
-        } else {
-            MAX_HANDSHAKE
-        };
+    pub fn poll(&mut self, buffer: &mut BytesMut, last_zxid: i64) -> Result<Option<Incoming>, ReceiveError> {
+        if self.closing {
+            buffer.clear();
+            return Ok(None);
+        }
+        let limit = if self.connected { MAX_FRAME } else { MAX_HANDSHAKE };
         while let Some(length) = frame::next_frame(buffer, limit)? {
             let mut reader = Reader::new(&buffer[4..4 + length]);
             let incoming = if self.connected {
@@ -106,6 +99,10 @@ impl Machine {
             frame::consume(buffer, length);
             if let Some(incoming) = incoming? {
                 return Ok(Some(incoming));
+            }
+            if self.closing {
+                buffer.clear();
+                return Ok(None);
             }
         }
         Ok(None)
@@ -121,25 +118,31 @@ impl Machine {
             }
             Some(OpCode::SetWatches) => match read_set_watches(r) {
                 Ok(watches) => {
-                    let ticket = Ticket {
-                        xid,
-                        shape: Shape::Plain(OpCode::SetWatches),
-                    };
+                    let ticket = Ticket { xid, shape: Shape::Plain(OpCode::SetWatches) };
                     return Ok(Some(Incoming::SetWatches { ticket, watches }));
                 }
                 Err(_) => Refusal::Marshalling,
             },
             Some(opcode) => match read_request(opcode, r) {
                 Ok((request, shape)) => {
-                    return Ok(Some(Incoming::Request {
-                        ticket: Ticket { xid, shape },
-                        request,
-                    }));
+                    return Ok(Some(Incoming::Request { ticket: Ticket { xid, shape }, request }));
                 }
                 Err(ReadError::BadArguments) => Refusal::BadArguments,
                 Err(ReadError::Malformed(_)) => Refusal::Marshalling,
             },
-            None => Refusal::Unimplemented,
+            None if code == AUTH => {
+                // Nobody is told here who he is, so every scheme is an unknown one. With zxid 0 (seen on 3.8.0).
+                self.closing = true;
+                self.header(xid, 0, Refusal::AuthFailed.code());
+                return Ok(None);
+            }
+            None if is_known_to_others(code) => Refusal::Unimplemented,
+            None => {
+                // With zxid −1 (seen on 3.8.0).
+                self.closing = true;
+                self.header(xid, -1, Refusal::Unimplemented.code());
+                return Ok(None);
+            }
         };
         self.header(xid, last_zxid, refusal.code());
         Ok(None)
@@ -148,29 +151,21 @@ impl Machine {
     /// Answers the handshake: with a session, or with the news that it is no more (a timeout of 0).
     pub fn accept(&mut self, response: &ConnectResponse) {
         self.connected = response.timeout_ms > 0;
+        self.closing = !self.connected;
         self.write(|w| response.write(w));
     }
 
     /// Answers a request. Events that the request's own change fires come before (see [`notify`](Self::notify)).
     pub fn reply(&mut self, ticket: &Ticket, last_zxid: i64, outcome: &Result<Reply, Error>) {
+        self.closing |= matches!(outcome, Ok(Reply::Closed));
         match outcome {
             Ok(Reply::Exists(None)) => self.header(ticket.xid, last_zxid, Refusal::NoNode.code()),
             Ok(reply) => self.write(|w| {
-                ReplyHeader {
-                    xid: ticket.xid,
-                    zxid: last_zxid,
-                    err: 0,
-                }
-                .write(w);
+                ReplyHeader { xid: ticket.xid, zxid: last_zxid, err: 0 }.write(w);
                 write_reply(w, &ticket.shape, reply);
             }),
             Err(Error::MultiRefused { index, refusal }) => self.write(|w| {
-                ReplyHeader {
-                    xid: ticket.xid,
-                    zxid: last_zxid,
-                    err: 0,
-                }
-                .write(w);
+                ReplyHeader { xid: ticket.xid, zxid: last_zxid, err: 0 }.write(w);
                 write_refusal(w, &ticket.shape, *index, *refusal);
             }),
             Err(Error::Refused(refusal)) => self.header(ticket.xid, last_zxid, refusal.code()),
@@ -189,6 +184,13 @@ impl Machine {
         self.write(|w| write_event(w, event));
     }
 
+    /// Whether the connection is to be closed once everything was sent: the session is no more, or the client asked for
+    /// something after which Apache ZooKeeper hangs up (an operation that does not exist, an identity that is not
+    /// accepted). What the client sends after that is dropped.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// The bytes to send; the caller takes out what it has sent.
     pub fn transmit(&mut self) -> &mut BytesMut {
         &mut self.out
@@ -203,6 +205,17 @@ impl Machine {
         fill(&mut writer);
         writer.finish();
     }
+}
+
+/// `ZooDefs.OpCode.auth`.
+const AUTH: i32 = 100;
+
+/// The operations of Apache ZooKeeper 3.8 that are not spoken here. They are refused, but unlike an operation that does
+/// not exist they are no reason to hang up.
+fn is_known_to_others(code: i32) -> bool {
+    // get and set ACL; reconfig, check and remove watches; delete a container; multi of reads; SASL; count children,
+    // SetWatches2, addWatch, whoAmI
+    matches!(code, 6 | 7 | 16..=18 | 20 | 22 | 102 | 104..=107)
 }
 
 const SESSION_EXPIRED: i32 = -112;

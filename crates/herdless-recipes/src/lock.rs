@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
 use herdless_core::{
-    Acl, Client, ClientExt, Error, MultiOp, MultiReply, NodePath, Refusal, Session, SessionLost,
-    Version, Watch,
+    Acl, Client, ClientExt, Error, MultiOp, MultiReply, NodePath, Refusal, Session, SessionLost, Version, Watch,
 };
 
 use crate::contend::{Contender, Line, Place, Token};
@@ -74,10 +73,7 @@ impl<C: Client + Clone + 'static> Lock<C> {
 
     /// The lock on `path`, with options.
     pub fn builder(client: C, path: NodePath) -> LockBuilder<C> {
-        LockBuilder {
-            client,
-            line: Line::new(path),
-        }
+        LockBuilder { client, line: Line::new(path) }
     }
 
     /// The lock's path.
@@ -142,12 +138,7 @@ impl<C: Client + Clone + 'static> Lock<C> {
     /// }
     /// ```
     pub async fn try_acquire(&self) -> Result<Option<LockGuard<C>>, Error> {
-        if self
-            .line
-            .stat(&self.client)
-            .await?
-            .is_some_and(|stat| stat.num_children > 0)
-        {
+        if self.line.stat(&self.client).await?.is_some_and(|stat| stat.num_children > 0) {
             return Ok(None);
         }
         let ticket = self.enqueue().await?;
@@ -187,11 +178,7 @@ impl<C: Client + Clone + 'static> Lock<C> {
     /// ```
     pub async fn enqueue(&self) -> Result<Ticket<C>, Error> {
         let (place, ahead) = self.line.enter(&self.client).await?;
-        Ok(Ticket {
-            place,
-            line: self.line.clone(),
-            ahead,
-        })
+        Ok(Ticket { place, line: self.line.clone(), ahead })
     }
 
     /// Who holds the lock, if anybody; as [`contenders`](Self::contenders).
@@ -261,10 +248,7 @@ impl<C: Client + Clone + 'static> LockBuilder<C> {
 
     /// The lock.
     pub fn build(self) -> Lock<C> {
-        Lock {
-            client: self.client,
-            line: Arc::new(self.line),
-        }
+        Lock { client: self.client, line: Arc::new(self.line) }
     }
 }
 
@@ -316,10 +300,7 @@ impl<C: Client + Clone + 'static> Ticket<C> {
     /// See [`Lock::enqueue`].
     pub async fn wait(mut self) -> Result<LockGuard<C>, Error> {
         self.place.wait(&self.line, self.ahead == 0).await?;
-        Ok(LockGuard {
-            place: self.place,
-            watch: Mutex::new(None),
-        })
+        Ok(LockGuard { place: self.place, watch: Mutex::new(None) })
     }
 }
 
@@ -426,21 +407,17 @@ impl<C: Client + Clone + 'static> LockGuard<C> {
                 Ok(replies)
             }
             Err(Error::MultiRefused { index: 0, refusal }) => Err(Error::Refused(refusal)),
-            Err(Error::MultiRefused { index, refusal }) => Err(Error::MultiRefused {
-                index: index - 1,
-                refusal,
-            }),
+            Err(Error::MultiRefused { index, refusal }) => Err(Error::MultiRefused { index: index - 1, refusal }),
             Err(error) => Err(error),
         }
     }
 
     fn is_node_watched(&self) -> bool {
         let mut slot = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_mut().is_some_and(|watch| {
-            Pin::new(watch)
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending()
-        })
+        let mut cx = Context::from_waker(Waker::noop());
+        // One that has fired is done with: a future says what it has to say once.
+        slot.take_if(|watch| Pin::new(watch).poll(&mut cx).is_ready());
+        slot.is_some()
     }
 
     async fn watch_node(&self) -> Result<(), Error> {
@@ -481,32 +458,24 @@ impl<C: Client + Clone + 'static> LockGuard<C> {
 
 impl<C> fmt::Debug for Lock<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock")
-            .field("path", self.line.directory())
-            .finish_non_exhaustive()
+        f.debug_struct("Lock").field("path", self.line.directory()).finish_non_exhaustive()
     }
 }
 
 impl<C> fmt::Debug for LockBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockBuilder")
-            .field("line", &self.line)
-            .finish_non_exhaustive()
+        f.debug_struct("LockBuilder").field("line", &self.line).finish_non_exhaustive()
     }
 }
 
 impl<C: Client> fmt::Debug for Ticket<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
+        f.debug_struct("Ticket").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
 impl<C: Client> fmt::Debug for LockGuard<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockGuard")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
+        f.debug_struct("LockGuard").field("place", &self.place).finish_non_exhaustive()
     }
 }

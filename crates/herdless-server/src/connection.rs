@@ -34,26 +34,14 @@ impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream) -> Self {
         let id = shared.state.with(|state| state.open_link());
         let handshake = Some(Box::pin(tokio::time::sleep(HANDSHAKE)));
-        Self {
-            shared,
-            id,
-            stream,
-            reading: BytesMut::new(),
-            writing: BytesMut::new(),
-            handshake,
-        }
+        Self { shared, id, stream, reading: BytesMut::new(), writing: BytesMut::new(), handshake }
     }
 
     /// Sends what there is. Pending when the client does not take it all now.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let (id, writing) = (self.id, &mut self.writing);
-            if self
-                .shared
-                .state
-                .with(|state| state.take_output(id, writing, cx.waker()))
-                .is_none()
-            {
+            if self.shared.state.with(|state| state.take_output(id, writing, cx.waker())).is_none() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             if self.writing.is_empty() {
@@ -80,10 +68,7 @@ impl Connection {
         }
         let mut wakers = Wakers::default();
         let (id, reading) = (self.id, &mut self.reading);
-        let received = self
-            .shared
-            .state
-            .with(|state| state.receive(id, reading, &mut wakers));
+        let received = self.shared.state.with(|state| state.receive(id, reading, &mut wakers));
         wakers.wake();
         match received {
             Ok(is_sooner) => {

@@ -90,33 +90,19 @@ impl Builder {
     /// Outside a tokio runtime with time and I/O enabled.
     pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Server, BindError> {
         let io = |address: String| move |source| BindError::Io { address, source };
-        let addresses: Vec<_> = lookup_host(address)
-            .await
-            .map_err(io("the address".into()))?
-            .collect();
-        if let Some(remote) = addresses
-            .iter()
-            .find(|address| !address.ip().is_loopback() && !self.allow_remote)
-        {
+        let addresses: Vec<_> = lookup_host(address).await.map_err(io("the address".into()))?.collect();
+        if let Some(remote) = addresses.iter().find(|address| !address.ip().is_loopback() && !self.allow_remote) {
             return Err(BindError::NotLoopback(*remote));
         }
-        let listener = TcpListener::bind(&*addresses)
-            .await
-            .map_err(io(format!("{addresses:?}")))?;
-        let address = listener
-            .local_addr()
-            .map_err(io(format!("{addresses:?}")))?;
+        let listener = TcpListener::bind(&*addresses).await.map_err(io(format!("{addresses:?}")))?;
+        let address = listener.local_addr().map_err(io(format!("{addresses:?}")))?;
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "no encryption, no authentication: everybody who reaches this may change everything");
         }
         tracing::info!(%address, "serving from memory: the data ends with the process");
         let stop = Arc::new(Notify::new());
         let serving = tokio::spawn(serve(listener, self, stop.clone()));
-        Ok(Server {
-            address,
-            stop,
-            serving: Some(serving),
-        })
+        Ok(Server { address, stop, serving: Some(serving) })
     }
 }
 

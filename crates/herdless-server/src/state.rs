@@ -74,22 +74,14 @@ impl Shared {
             timeouts,
             is_closing: false,
         };
-        Self {
-            state: StdMutex::new(state),
-            sooner: Notify::new(),
-        }
+        Self { state: StdMutex::new(state), sooner: Notify::new() }
     }
 }
 
 impl State {
     pub(crate) fn open_link(&mut self) -> u64 {
         self.last_link += 1;
-        let link = Link {
-            machine: Machine::new(),
-            session: None,
-            waker: None,
-            is_closing: self.is_closing,
-        };
+        let link = Link { machine: Machine::new(), session: None, waker: None, is_closing: self.is_closing };
         self.links.insert(self.last_link, link);
         self.last_link
     }
@@ -99,11 +91,7 @@ impl State {
         let Some(session) = self.links.remove(&id).and_then(|link| link.session) else {
             return;
         };
-        if let Some(record) = self
-            .sessions
-            .get_mut(&session)
-            .filter(|record| record.link == Some(id))
-        {
+        if let Some(record) = self.sessions.get_mut(&session).filter(|record| record.link == Some(id)) {
             record.link = None;
             self.tree.forget_watches(session);
         }
@@ -119,13 +107,12 @@ impl State {
         if !link.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             link.waker = Some(waker.clone());
         }
-        (!link.is_closing || !out.is_empty()).then_some(())
+        let is_closing = link.is_closing || link.machine.is_closing();
+        (!is_closing || !out.is_empty()).then_some(())
     }
 
     pub(crate) fn has_session(&self, id: u64) -> bool {
-        self.links
-            .get(&id)
-            .is_some_and(|link| link.session.is_some())
+        self.links.get(&id).is_some_and(|link| link.session.is_some())
     }
 
     /// Carries out what a client has sent, as far as it is there in whole frames. Whether a session was opened that may
@@ -148,9 +135,7 @@ impl State {
                 break;
             };
             match (incoming, link.session) {
-                (Incoming::Connect(connect), _) => {
-                    is_sooner |= self.connect(id, &connect, now, wakers)
-                }
+                (Incoming::Connect(connect), _) => is_sooner |= self.connect(id, &connect, now, wakers),
                 (Incoming::Request { ticket, request }, Some(session)) => {
                     self.request(id, session, &ticket, &request, now_ms, wakers);
                 }
@@ -169,13 +154,7 @@ impl State {
         Ok(is_sooner)
     }
 
-    fn connect(
-        &mut self,
-        id: u64,
-        connect: &ConnectRequest,
-        now: Instant,
-        wakers: &mut Wakers,
-    ) -> bool {
+    fn connect(&mut self, id: u64, connect: &ConnectRequest, now: Instant, wakers: &mut Wakers) -> bool {
         if connect.last_zxid_seen > self.tree.last_zxid().0 {
             // The client has seen more than there is here; Apache ZooKeeper closes without a word, too.
             self.close_later(id, wakers);
@@ -185,10 +164,7 @@ impl State {
         let timeout = wanted.clamp(*self.timeouts.start(), *self.timeouts.end());
         let (session, is_new) = match connect.session_id {
             0 => (Some(self.open_session(timeout, now)), true),
-            old => (
-                self.resume(SessionId(old), &connect.password, wakers),
-                false,
-            ),
+            old => (self.resume(SessionId(old), &connect.password, wakers), false),
         };
         let Some(session) = session else {
             let gone = ConnectResponse {
@@ -227,31 +203,19 @@ impl State {
     fn open_session(&mut self, timeout: Duration, now: Instant) -> SessionId {
         let id = loop {
             // Positive, so that it is never that of a container or a TTL node (`EphemeralType`).
-            let id = SessionId(
-                i64::from(rand::random::<u32>() >> 9) << 32 | i64::from(rand::random::<u32>()) | 1,
-            );
+            let id = SessionId(i64::from(rand::random::<u32>() >> 9) << 32 | i64::from(rand::random::<u32>()) | 1);
             if !self.sessions.contains_key(&id) {
                 break id;
             }
         };
-        let session = Session {
-            password: rand::random(),
-            timeout,
-            last_heard: now,
-            link: None,
-        };
+        let session = Session { password: rand::random(), timeout, last_heard: now, link: None };
         self.sessions.insert(id, session);
         self.tree.open_session(id);
         id
     }
 
     /// The password is compared before the session's present connection is touched, in a time that tells nothing.
-    fn resume(
-        &mut self,
-        id: SessionId,
-        password: &[u8; 16],
-        wakers: &mut Wakers,
-    ) -> Option<SessionId> {
+    fn resume(&mut self, id: SessionId, password: &[u8; 16], wakers: &mut Wakers) -> Option<SessionId> {
         let record = self.sessions.get(&id)?;
         if !bool::from(record.password.ct_eq(password)) {
             return None;
@@ -289,14 +253,7 @@ impl State {
         }
     }
 
-    fn rearm(
-        &mut self,
-        id: u64,
-        session: SessionId,
-        ticket: &Ticket,
-        watches: &SetWatches,
-        wakers: &mut Wakers,
-    ) {
+    fn rearm(&mut self, id: u64, session: SessionId, ticket: &Ticket, watches: &SetWatches, wakers: &mut Wakers) {
         let seen = Zxid(watches.relative_zxid);
         let mut fired = Fired::new();
         for (kind, paths) in [
@@ -338,9 +295,7 @@ impl State {
     /// When the next session is to be looked at.
     pub(crate) fn next_expiry(&self) -> Instant {
         const FAR: Duration = Duration::from_secs(3600);
-        self.due
-            .first()
-            .map_or_else(|| Instant::now() + FAR, |(due, _)| *due)
+        self.due.first().map_or_else(|| Instant::now() + FAR, |(due, _)| *due)
     }
 
     /// Ends the sessions that were not heard of in time.
@@ -388,12 +343,7 @@ impl State {
 }
 
 /// The time for Stats, and for the epoch.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a server keeps the time of its nodes"
-)]
+#[expect(clippy::disallowed_methods, reason = "a server keeps the time of its nodes")]
 pub(crate) fn unix_time() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -62,19 +62,14 @@ impl FromStr for Address {
             Some(at) => (&text[..at], NodePath::parse(&text[at..])?),
             None => (text, NodePath::root()),
         };
-        let hosts = hosts
-            .split(',')
-            .map(|host| parse_host(host.trim()))
-            .collect::<Result<_, _>>()?;
+        let hosts = hosts.split(',').map(|host| parse_host(host.trim())).collect::<Result<_, _>>()?;
         Ok(Self { hosts, chroot })
     }
 }
 
 fn parse_host(text: &str) -> Result<Host, AddressError> {
     let (name, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (name, rest) = rest
-            .split_once(']')
-            .ok_or_else(|| AddressError::Brackets(text.into()))?;
+        let (name, rest) = rest.split_once(']').ok_or_else(|| AddressError::Brackets(text.into()))?;
         match rest.strip_prefix(':') {
             Some(port) => (name, Some(port)),
             None if rest.is_empty() => (name, None),
@@ -96,10 +91,7 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
         None => DEFAULT_PORT,
         Some(port) => port.parse().map_err(|_| AddressError::Port(text.into()))?,
     };
-    Ok(Host {
-        name: name.to_owned(),
-        port,
-    })
+    Ok(Host { name: name.to_owned(), port })
 }
 
 impl fmt::Display for Host {

@@ -7,8 +7,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use herdless_core::{
-    Chroot, Client, Lease, Mutex, OneShot, Outcome, Request, Response, Session, SessionCell,
-    SessionId, SessionState, StdMutex, WatchOutcome,
+    Chroot, Client, Lease, Mutex, OneShot, Outcome, Request, Response, Session, SessionCell, SessionId, SessionState,
+    StdMutex, WatchOutcome,
 };
 use herdless_proto::client::{Counters, Machine};
 
@@ -31,12 +31,7 @@ impl TokioClient {
 
     /// What the client has sent and received so far.
     pub fn counters(&self) -> Counters {
-        self.client
-            .inner()
-            .0
-            .shared
-            .state
-            .with(|state| state.machine.counters())
+        self.client.inner().0.shared.state.with(|state| state.machine.counters())
     }
 }
 
@@ -52,9 +47,7 @@ impl Client for TokioClient {
 
 impl fmt::Debug for TokioClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokioClient")
-            .field("chroot", self.client.root())
-            .finish_non_exhaustive()
+        f.debug_struct("TokioClient").field("chroot", self.client.root()).finish_non_exhaustive()
     }
 }
 
@@ -118,10 +111,7 @@ impl Shared {
         let none = Current::new(SessionId(0), Duration::ZERO, client, &attempts);
         drop(none.cell.set(SessionState::Lost));
         Self {
-            state: StdMutex::new(State {
-                machine,
-                driver: None,
-            }),
+            state: StdMutex::new(State { machine, driver: None }),
             session: StdMutex::new(none),
             first_session: OneShot::new(),
             last_error: StdMutex::new("no answer".into()),
@@ -161,17 +151,14 @@ impl Shared {
     /// A new session took the place of the last.
     pub(crate) fn opened(&self, id: SessionId, timeout: Duration) {
         let current = Current::new(id, timeout, self.client, &self.attempts);
-        let old = self
-            .session
-            .with(|session| std::mem::replace(session, current));
+        let old = self.session.with(|session| std::mem::replace(session, current));
         drop(old);
         self.first_session.put(()).run();
     }
 
     /// The session goes on with this timeout.
     pub(crate) fn resumed(&self, timeout: Duration) {
-        self.session
-            .with(|session| session.cell.set_timeout(timeout));
+        self.session.with(|session| session.cell.set_timeout(timeout));
         self.set(SessionState::Connected);
     }
 
@@ -187,22 +174,9 @@ impl Shared {
 
 impl Current {
     fn new(id: SessionId, timeout: Duration, client: u64, attempts: &Arc<AtomicU64>) -> Self {
-        let lease = Arc::new(LeaseClock {
-            base: now(),
-            until_ns: AtomicU64::new(0),
-        });
-        let cell = Arc::new(SessionCell::new(
-            id,
-            timeout,
-            client,
-            attempts.clone(),
-            lease.clone(),
-        ));
-        Self {
-            handle: Session::new(cell.clone()),
-            cell,
-            lease,
-        }
+        let lease = Arc::new(LeaseClock { base: now(), until_ns: AtomicU64::new(0) });
+        let cell = Arc::new(SessionCell::new(id, timeout, client, attempts.clone(), lease.clone()));
+        Self { handle: Session::new(cell.clone()), cell, lease }
     }
 }
 
@@ -213,10 +187,7 @@ impl fmt::Debug for Shared {
 }
 
 /// The clock of the transport: the one place where it is read.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the transport is where time comes from"
-)]
+#[expect(clippy::disallowed_methods, reason = "the transport is where time comes from")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -231,8 +202,7 @@ struct LeaseClock {
 impl LeaseClock {
     fn renew(&self, until: Instant) {
         let nanos = until.saturating_duration_since(self.base).as_nanos();
-        self.until_ns
-            .store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+        self.until_ns.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
     }
 }
 

@@ -135,27 +135,18 @@ impl Connector {
             max_in_flight: self.max_in_flight,
             max_reply: self.max_reply,
         };
-        let names = hosts
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(",");
+        let names = hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let connect_timeout = config.connect_timeout;
         let shared = Arc::new(Shared::new(Machine::new(config)));
         let driver = Driver::new(shared.clone(), self.dial, hosts, connect_timeout);
-        let client = TokioClient::new(Chroot::new(
-            crate::client::Handle::new(shared.clone()),
-            self.address.chroot,
-        ));
+        let client = TokioClient::new(Chroot::new(crate::client::Handle::new(shared.clone()), self.address.chroot));
         tokio::spawn(driver.instrument(tracing::debug_span!("herdless", hosts = names)));
         match tokio::time::timeout(self.patience, shared.first_session()).await {
             Ok(()) => Ok(client),
             // Dropping the client ends the driver.
-            Err(_) => Err(ConnectError::Unreachable {
-                hosts: names,
-                patience: self.patience,
-                last: shared.last_error(),
-            }),
+            Err(_) => {
+                Err(ConnectError::Unreachable { hosts: names, patience: self.patience, last: shared.last_error() })
+            }
         }
     }
 }

@@ -43,12 +43,7 @@ enum Link {
 const READ_CHUNK: usize = 64 * 1024;
 
 impl Driver {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        dial: Arc<dyn Dial>,
-        hosts: Vec<Host>,
-        connect_timeout: Duration,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, dial: Arc<dyn Dial>, hosts: Vec<Host>, connect_timeout: Duration) -> Self {
         Self {
             shared,
             dial,
@@ -65,11 +60,7 @@ impl Driver {
 
     /// Lets the machine do something, then takes what it wants done: events, bytes, a deadline. What is known is told
     /// with no lock held.
-    fn step(
-        &mut self,
-        cx: &Context<'_>,
-        f: impl FnOnce(&mut Machine<Slot, WatchCell>, Instant, &mut BytesMut),
-    ) {
+    fn step(&mut self, cx: &Context<'_>, f: impl FnOnce(&mut Machine<Slot, WatchCell>, Instant, &mut BytesMut)) {
         let now = now();
         let (deadline, lease) = self.shared.state.with(|state| {
             f(&mut state.machine, now, &mut self.reading);
@@ -77,11 +68,7 @@ impl Driver {
             if self.writing.is_empty() {
                 std::mem::swap(&mut self.writing, state.machine.transmit());
             }
-            if !state
-                .driver
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
+            if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 state.driver = Some(cx.waker().clone());
             }
             (state.machine.poll_timeout(), state.machine.lease())
@@ -108,15 +95,8 @@ impl Driver {
 
     fn tell(&mut self, event: Event<Slot, WatchCell>) {
         match event {
-            Event::Reply {
-                token,
-                outcome,
-                watch,
-            } => {
-                let answer = outcome.map(|reply| Answer {
-                    reply,
-                    watch: watch.map(|cell| Watch::new(cell)),
-                });
+            Event::Reply { token, outcome, watch } => {
+                let answer = outcome.map(|reply| Answer { reply, watch: watch.map(|cell| Watch::new(cell)) });
                 token.put(answer).run();
             }
             Event::Fired { watches, outcome } => {
@@ -148,14 +128,8 @@ impl Driver {
     fn start_dial(&mut self, host: usize, pause: Duration) {
         self.reading.clear();
         self.writing.clear();
-        self.shared
-            .state
-            .with(|state| state.machine.retain_watches(|watch| !watch.is_abandoned()));
-        let (dial, host, limit) = (
-            self.dial.clone(),
-            self.hosts[host].clone(),
-            self.connect_timeout,
-        );
+        self.shared.state.with(|state| state.machine.retain_watches(|watch| !watch.is_abandoned()));
+        let (dial, host, limit) = (self.dial.clone(), self.hosts[host].clone(), self.connect_timeout);
         let pause = rand::random_range(Duration::ZERO..=pause);
         self.link = Link::Dialing(Box::pin(async move {
             tokio::time::sleep(pause).await;
@@ -207,9 +181,7 @@ impl Driver {
                     }
                     Poll::Ready(Ok(_)) => {
                         let mut broken = None;
-                        self.step(cx, |machine, now, reading| {
-                            broken = machine.receive(now, reading).err()
-                        });
+                        self.step(cx, |machine, now, reading| broken = machine.receive(now, reading).err());
                         if let Some(error) = broken {
                             tracing::warn!(%error, "protocol error");
                             self.disconnected(cx, &error);

@@ -31,8 +31,8 @@
 
 pub use herdless_core as core;
 pub use herdless_core::{
-    Acl, Bytes, Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Permissions, Refusal,
-    Session, SessionState, Stat, Version, Watch, WatchEvent, Zxid,
+    Acl, Bytes, Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Permissions, Refusal, Session, SessionState,
+    Stat, Version, Watch, WatchEvent, Zxid,
 };
 #[cfg(feature = "memory")]
 pub use herdless_memory as memory;

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use herdless_core::{
-    Create, CreateMode, Created, Delete, Error, Exists, FindOwn, GetChildren, GetData,
-    GetEphemerals, Multi, MultiOp, MultiReply, NodePath, Permissions, Refusal, Release, Reply,
-    Request, SessionId, SetData, Stat, Sync, Version, WatchKind, Zxid,
+    Create, CreateMode, Created, Delete, Error, Exists, FindOwn, GetChildren, GetData, GetEphemerals, Multi, MultiOp,
+    MultiReply, NodePath, Permissions, Refusal, Release, Reply, Request, SessionId, SetData, Stat, Sync, Version,
+    WatchKind, Zxid,
 };
 
 use super::node::Node;
@@ -12,23 +12,9 @@ use super::{Change, Fired, Tree};
 
 /// How to take a change back, for a multi that fails further on.
 enum Undo {
-    Create {
-        path: NodePath,
-        parent_creates: i32,
-        parent_pzxid: Zxid,
-    },
-    Delete {
-        path: NodePath,
-        node: Node,
-        parent_pzxid: Zxid,
-    },
-    Set {
-        path: NodePath,
-        data: Bytes,
-        mzxid: Zxid,
-        mtime: i64,
-        version: i32,
-    },
+    Create { path: NodePath, parent_creates: i32, parent_pzxid: Zxid },
+    Delete { path: NodePath, node: Node, parent_pzxid: Zxid },
+    Set { path: NodePath, data: Bytes, mzxid: Zxid, mtime: i64, version: i32 },
 }
 
 /// One change under way: what it has done so far.
@@ -59,22 +45,18 @@ impl Tree {
         }
         match request {
             Request::Create(create) => self.write(session, now_ms, fired, |tree, transaction| {
-                tree.create(create, transaction)
-                    .map(Reply::Created)
-                    .map_err(Error::Refused)
+                tree.create(create, transaction).map(Reply::Created).map_err(Error::Refused)
             }),
-            Request::Delete(Delete { path, version }) => {
-                self.write(session, now_ms, fired, |tree, transaction| {
-                    tree.delete(path, *version, transaction)?;
-                    Ok(Reply::Deleted)
-                })
+            Request::Delete(Delete { path, version }) => self.write(session, now_ms, fired, |tree, transaction| {
+                tree.delete(path, *version, transaction)?;
+                Ok(Reply::Deleted)
+            }),
+            Request::SetData(set) => {
+                self.write(session, now_ms, fired, |tree, transaction| Ok(Reply::Set(tree.set(set, transaction)?)))
             }
-            Request::SetData(set) => self.write(session, now_ms, fired, |tree, transaction| {
-                Ok(Reply::Set(tree.set(set, transaction)?))
-            }),
-            Request::Multi(multi) => self.write(session, now_ms, fired, |tree, transaction| {
-                tree.multi(multi, transaction).map(Reply::Multi)
-            }),
+            Request::Multi(multi) => {
+                self.write(session, now_ms, fired, |tree, transaction| tree.multi(multi, transaction).map(Reply::Multi))
+            }
             Request::Release(release) => self.release(session, release, now_ms, fired),
             Request::Exists(Exists { path, watch }) => {
                 let stat = self.stat(path);
@@ -93,25 +75,19 @@ impl Tree {
             }
             Request::GetChildren(GetChildren { path, watch }) => {
                 let node = self.readable(path)?;
-                let reply = Reply::Children(
-                    node.children.iter().map(|name| name.to_string()).collect(),
-                    node.stat(),
-                );
+                let reply = Reply::Children(node.children.iter().map(|name| name.to_string()).collect(), node.stat());
                 if *watch {
                     self.watches.add(session, WatchKind::Children, path);
                 }
                 Ok(reply)
             }
-            Request::GetEphemerals(GetEphemerals { prefix }) => Ok(Reply::Ephemerals(
-                self.ephemerals(session, prefix).cloned().collect(),
-            )),
+            Request::GetEphemerals(GetEphemerals { prefix }) => {
+                Ok(Reply::Ephemerals(self.ephemerals(session, prefix).cloned().collect()))
+            }
             Request::FindOwn(FindOwn { prefix, data }) => {
                 let found = self.ephemerals(session, prefix).find_map(|path| {
                     let node = self.nodes.get(path).filter(|node| node.data == data)?;
-                    Some(Created {
-                        path: path.clone(),
-                        stat: node.stat(),
-                    })
+                    Some(Created { path: path.clone(), stat: node.stat() })
                 });
                 Ok(Reply::Found(found))
             }
@@ -133,52 +109,28 @@ impl Tree {
     ) -> Result<Reply, Error> {
         // A write that is refused takes a zxid too (seen on 3.8.0: its error transaction is logged).
         self.zxid += 1;
-        let mut transaction = Transaction {
-            session,
-            now_ms,
-            changes: Vec::new(),
-            undo: Vec::new(),
-        };
+        let mut transaction = Transaction { session, now_ms, changes: Vec::new(), undo: Vec::new() };
         let reply = body(self, &mut transaction);
         match reply {
             Ok(_) => self.fire(&transaction.changes, fired),
-            Err(_) => transaction
-                .undo
-                .into_iter()
-                .rev()
-                .for_each(|undo| self.undo(undo)),
+            Err(_) => transaction.undo.into_iter().rev().for_each(|undo| self.undo(undo)),
         }
         reply
     }
 
     fn readable(&self, path: &NodePath) -> Result<&Node, Refusal> {
         let node = self.nodes.get(path).ok_or(Refusal::NoNode)?;
-        if node.permits(Permissions::READ) {
-            Ok(node)
-        } else {
-            Err(Refusal::NoAuth)
-        }
+        if node.permits(Permissions::READ) { Ok(node) } else { Err(Refusal::NoAuth) }
     }
 
     fn ephemerals(&self, session: SessionId, prefix: &NodePath) -> impl Iterator<Item = &NodePath> {
         let prefix = prefix.as_str().to_owned();
-        self.sessions
-            .get(&session)
-            .into_iter()
-            .flatten()
-            .filter(move |path| path.as_str().starts_with(&prefix))
+        self.sessions.get(&session).into_iter().flatten().filter(move |path| path.as_str().starts_with(&prefix))
     }
 
     /// `PrepRequestProcessor.pRequest2TxnCreate`, check by check in its order.
-    fn create(
-        &mut self,
-        create: &Create,
-        transaction: &mut Transaction,
-    ) -> Result<Created, Refusal> {
-        if matches!(
-            create.mode,
-            CreateMode::PersistentWithTtl(_) | CreateMode::PersistentSequentialWithTtl(_)
-        ) {
+    fn create(&mut self, create: &Create, transaction: &mut Transaction) -> Result<Created, Refusal> {
+        if matches!(create.mode, CreateMode::PersistentWithTtl(_) | CreateMode::PersistentSequentialWithTtl(_)) {
             // What Apache ZooKeeper says unless `extendedTypesEnabled` is set.
             return Err(Refusal::Unimplemented);
         }
@@ -186,12 +138,7 @@ impl Tree {
             return Err(Refusal::NodeExists);
         }
         // Identities other than "anyone" are not known here; a list that would not be enforced is not accepted.
-        if create.acl.is_empty()
-            || create
-                .acl
-                .iter()
-                .any(|acl| acl.scheme != "world" || acl.id != "anyone")
-        {
+        if create.acl.is_empty() || create.acl.iter().any(|acl| acl.scheme != "world" || acl.id != "anyone") {
             return Err(Refusal::InvalidAcl);
         }
         let parent = self.parent_of_new(&create.path)?;
@@ -201,8 +148,7 @@ impl Tree {
         let (creates, pzxid) = (parent.creates, parent.pzxid);
         let parent_is_ephemeral = parent.owner != 0;
         let path = match create.mode.is_sequential() {
-            true => NodePath::parse(&format!("{}{creates:010}", create.path))
-                .map_err(|_| Refusal::BadArguments)?,
+            true => NodePath::parse(&format!("{}{creates:010}", create.path)).map_err(|_| Refusal::BadArguments)?,
             false => create.path.clone(),
         };
         if path.as_str().ends_with('/') {
@@ -216,19 +162,11 @@ impl Tree {
         }
 
         let zxid = Zxid(self.zxid);
-        let mut node = Node::new(
-            create.data.clone(),
-            create.acl.clone(),
-            zxid,
-            transaction.now_ms,
-        );
+        let mut node = Node::new(create.data.clone(), create.acl.clone(), zxid, transaction.now_ms);
         node.is_container = create.mode == CreateMode::Container;
         if create.mode.is_ephemeral() {
             node.owner = transaction.session.0;
-            self.sessions
-                .entry(transaction.session)
-                .or_default()
-                .insert(path.clone());
+            self.sessions.entry(transaction.session).or_default().insert(path.clone());
         }
         let stat = node.stat();
         if let Some(parent) = self.parent_mut(&path) {
@@ -239,11 +177,7 @@ impl Tree {
         }
         self.nodes.insert(path.clone(), node);
         transaction.changes.push(Change::Created(path.clone()));
-        transaction.undo.push(Undo::Create {
-            path: path.clone(),
-            parent_creates: creates,
-            parent_pzxid: pzxid,
-        });
+        transaction.undo.push(Undo::Create { path: path.clone(), parent_creates: creates, parent_pzxid: pzxid });
         Ok(Created { path, stat })
     }
 
@@ -256,12 +190,7 @@ impl Tree {
         self.nodes.get(parent).ok_or(Refusal::NoNode)
     }
 
-    fn delete(
-        &mut self,
-        path: &NodePath,
-        version: Version,
-        transaction: &mut Transaction,
-    ) -> Result<(), Refusal> {
+    fn delete(&mut self, path: &NodePath, version: Version, transaction: &mut Transaction) -> Result<(), Refusal> {
         if path.is_root() {
             return Err(Refusal::BadArguments);
         }
@@ -277,11 +206,7 @@ impl Tree {
         }
         let node = self.remove_node(path).ok_or(Refusal::NoNode)?;
         transaction.changes.push(Change::Deleted(path.clone()));
-        transaction.undo.push(Undo::Delete {
-            path: path.clone(),
-            node,
-            parent_pzxid,
-        });
+        transaction.undo.push(Undo::Delete { path: path.clone(), node, parent_pzxid });
         Ok(())
     }
 
@@ -308,25 +233,20 @@ impl Tree {
         Ok(node.stat())
     }
 
-    fn multi(
-        &mut self,
-        multi: &Multi,
-        transaction: &mut Transaction,
-    ) -> Result<Vec<MultiReply>, Error> {
+    fn multi(&mut self, multi: &Multi, transaction: &mut Transaction) -> Result<Vec<MultiReply>, Error> {
         let mut replies = Vec::with_capacity(multi.operations.len());
         for (index, operation) in multi.operations.iter().enumerate() {
             let reply = match operation {
-                MultiOp::Create(create) => self
-                    .create(create, transaction)
-                    .map(|Created { path, stat }| MultiReply::Created(path, Some(stat))),
-                MultiOp::Delete(Delete { path, version }) => self
-                    .delete(path, *version, transaction)
-                    .map(|()| MultiReply::Deleted),
+                MultiOp::Create(create) => {
+                    self.create(create, transaction).map(|Created { path, stat }| MultiReply::Created(path, Some(stat)))
+                }
+                MultiOp::Delete(Delete { path, version }) => {
+                    self.delete(path, *version, transaction).map(|()| MultiReply::Deleted)
+                }
                 MultiOp::SetData(set) => self.set(set, transaction).map(MultiReply::Set),
-                MultiOp::Check { path, version } => self
-                    .readable(path)
-                    .and_then(|node| check_version(node, *version))
-                    .map(|()| MultiReply::Checked),
+                MultiOp::Check { path, version } => {
+                    self.readable(path).and_then(|node| check_version(node, *version)).map(|()| MultiReply::Checked)
+                }
             };
             replies.push(reply.map_err(|refusal| Error::MultiRefused { index, refusal })?);
         }
@@ -343,18 +263,13 @@ impl Tree {
         if release.session != session {
             return Err(Error::SessionExpired);
         }
-        let is_ours =
-            |stat: &Stat| stat.czxid == release.czxid && stat.ephemeral_owner == session.0;
+        let is_ours = |stat: &Stat| stat.czxid == release.czxid && stat.ephemeral_owner == session.0;
         if !self.stat(&release.path).as_ref().is_some_and(is_ours) {
             return Ok(Reply::Released(false));
         }
         self.write(session, now_ms, fired, |tree, transaction| {
             if release.hand_over {
-                let set = SetData {
-                    path: release.path.clone(),
-                    data: Bytes::new(),
-                    version: Version::ANY,
-                };
+                let set = SetData { path: release.path.clone(), data: Bytes::new(), version: Version::ANY };
                 tree.set(&set, transaction)?;
             }
             tree.delete(&release.path, Version::ANY, transaction)?;
@@ -364,22 +279,14 @@ impl Tree {
 
     fn undo(&mut self, undo: Undo) {
         match undo {
-            Undo::Create {
-                path,
-                parent_creates,
-                parent_pzxid,
-            } => {
+            Undo::Create { path, parent_creates, parent_pzxid } => {
                 self.remove_node(&path);
                 if let Some(parent) = self.parent_mut(&path) {
                     parent.creates = parent_creates;
                     parent.pzxid = parent_pzxid;
                 }
             }
-            Undo::Delete {
-                path,
-                node,
-                parent_pzxid,
-            } => {
+            Undo::Delete { path, node, parent_pzxid } => {
                 if let Some(ephemerals) = self.sessions.get_mut(&SessionId(node.owner)) {
                     ephemerals.insert(path.clone());
                 }
@@ -389,16 +296,9 @@ impl Tree {
                 }
                 self.nodes.insert(path, node);
             }
-            Undo::Set {
-                path,
-                data,
-                mzxid,
-                mtime,
-                version,
-            } => {
+            Undo::Set { path, data, mzxid, mtime, version } => {
                 if let Some(node) = self.nodes.get_mut(&path) {
-                    (node.data, node.mzxid, node.mtime, node.version) =
-                        (data, mzxid, mtime, version);
+                    (node.data, node.mzxid, node.mtime, node.version) = (data, mzxid, mtime, version);
                 }
             }
         }
@@ -406,9 +306,5 @@ impl Tree {
 }
 
 fn check_version(node: &Node, version: Version) -> Result<(), Refusal> {
-    if version == Version::ANY || version.0 == node.version {
-        Ok(())
-    } else {
-        Err(Refusal::BadVersion)
-    }
+    if version == Version::ANY || version.0 == node.version { Ok(()) } else { Err(Refusal::BadVersion) }
 }

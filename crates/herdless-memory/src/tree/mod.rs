@@ -100,44 +100,25 @@ impl Tree {
 
     /// Re-arms a watch that was left before `seen`: if the node has changed since, it fires at once
     /// (`DataTree.setWatches`).
-    pub fn rearm(
-        &mut self,
-        session: SessionId,
-        kind: WatchKind,
-        path: &NodePath,
-        seen: Zxid,
-        fired: &mut Fired,
-    ) {
+    pub fn rearm(&mut self, session: SessionId, kind: WatchKind, path: &NodePath, seen: Zxid, fired: &mut Fired) {
         let stat = self.stat(path);
         let event = match (kind, stat) {
             (WatchKind::Data | WatchKind::Children, None) => Some(EventKind::Deleted),
             (WatchKind::Data, Some(stat)) if stat.mzxid > seen => Some(EventKind::DataChanged),
-            (WatchKind::Children, Some(stat)) if stat.pzxid > seen => {
-                Some(EventKind::ChildrenChanged)
-            }
+            (WatchKind::Children, Some(stat)) if stat.pzxid > seen => Some(EventKind::ChildrenChanged),
             (WatchKind::Exists, Some(_)) => Some(EventKind::Created),
             _ => None,
         };
         match event {
-            Some(kind) => fired.push((
-                session,
-                WatchEvent {
-                    kind,
-                    path: path.clone(),
-                },
-            )),
+            Some(kind) => fired.push((session, WatchEvent { kind, path: path.clone() })),
             None => self.watches.add(session, kind, path),
         }
     }
 
     /// Removes the containers that have had children and have none now.
     pub fn reap_containers(&mut self, fired: &mut Fired) {
-        let empty: Vec<_> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.is_reapable())
-            .map(|(path, _)| path.clone())
-            .collect();
+        let empty: Vec<_> =
+            self.nodes.iter().filter(|(_, node)| node.is_reapable()).map(|(path, _)| path.clone()).collect();
         for path in empty {
             self.zxid += 1;
             self.remove_node(&path);

@@ -71,8 +71,6 @@ impl Node {
 
     /// The only identity here is "anyone" (`world`).
     pub(super) fn permits(&self, permission: Permissions) -> bool {
-        self.acl
-            .iter()
-            .any(|acl| acl.permissions.contains(permission))
+        self.acl.iter().any(|acl| acl.permissions.contains(permission))
     }
 }

@@ -20,14 +20,8 @@ pub(super) struct Watches {
 impl Watches {
     pub(super) fn add(&mut self, session: SessionId, kind: WatchKind, path: &NodePath) {
         let is_child = kind == WatchKind::Children;
-        self.table(is_child)
-            .entry(path.clone())
-            .or_default()
-            .insert(session);
-        self.by_session
-            .entry(session)
-            .or_default()
-            .insert((is_child, path.clone()));
+        self.table(is_child).entry(path.clone()).or_default().insert(session);
+        self.by_session.entry(session).or_default().insert((is_child, path.clone()));
     }
 
     pub(super) fn forget(&mut self, session: SessionId) {
@@ -48,25 +42,13 @@ impl Watches {
 
     pub(super) fn fire_data(&mut self, path: &NodePath, kind: EventKind, fired: &mut Fired) {
         for session in self.take(false, path) {
-            fired.push((
-                session,
-                WatchEvent {
-                    kind,
-                    path: path.clone(),
-                },
-            ));
+            fired.push((session, WatchEvent { kind, path: path.clone() }));
         }
     }
 
     pub(super) fn fire_children(&mut self, path: &NodePath, fired: &mut Fired) {
         for session in self.take(true, path) {
-            fired.push((
-                session,
-                WatchEvent {
-                    kind: EventKind::ChildrenChanged,
-                    path: path.clone(),
-                },
-            ));
+            fired.push((session, WatchEvent { kind: EventKind::ChildrenChanged, path: path.clone() }));
         }
     }
 
@@ -75,13 +57,7 @@ impl Watches {
         let mut sessions = self.take(false, path);
         sessions.append(&mut self.take(true, path));
         for session in sessions {
-            fired.push((
-                session,
-                WatchEvent {
-                    kind: EventKind::Deleted,
-                    path: path.clone(),
-                },
-            ));
+            fired.push((session, WatchEvent { kind: EventKind::Deleted, path: path.clone() }));
         }
     }
 
@@ -96,10 +72,6 @@ impl Watches {
     }
 
     fn table(&mut self, is_child: bool) -> &mut Table {
-        if is_child {
-            &mut self.children
-        } else {
-            &mut self.data
-        }
+        if is_child { &mut self.children } else { &mut self.data }
     }
 }

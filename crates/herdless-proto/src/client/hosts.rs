@@ -16,11 +16,7 @@ const BASE: Duration = Duration::from_millis(50);
 
 impl Hosts {
     pub(super) fn new(count: usize) -> Self {
-        Self {
-            count: count.max(1),
-            next: 0,
-            failures: None,
-        }
+        Self { count: count.max(1), next: 0, failures: None }
     }
 
     /// The next host, and the upper bound of the pause before it is dialled: the transport draws from the whole range
@@ -50,10 +46,7 @@ mod tests {
     fn hosts_take_turns_and_pauses_grow_up_to_the_cap() {
         let mut hosts = Hosts::new(2);
         let cap = Duration::from_millis(150);
-        let dials: Vec<_> = (0..5)
-            .map(|_| hosts.next(cap))
-            .map(|(host, pause)| (host, pause.as_millis()))
-            .collect();
+        let dials: Vec<_> = (0..5).map(|_| hosts.next(cap)).map(|(host, pause)| (host, pause.as_millis())).collect();
         assert_eq!(dials, [(0, 0), (1, 50), (0, 100), (1, 150), (0, 150)]);
         hosts.accepted();
         assert_eq!(hosts.next(cap).1.as_millis(), 50);

@@ -29,24 +29,21 @@ pub(super) struct Up {
 
 impl Up {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            last_sent: now,
-            last_received: now,
-            ping_sent: None,
-        }
+        Self { last_sent: now, last_received: now, ping_sent: None }
     }
 
     /// After a third of the timeout without a request, a ping: so that the session is never older than two thirds when
-    /// the next sign of life is due.
-    pub(super) fn ping_at(&self, timeout: Duration) -> Option<Instant> {
-        self.ping_sent
-            .is_none()
-            .then(|| self.last_sent + timeout / 3)
+    /// the next sign of life is due. After a third without a request *that was answered* too: a handshake that took
+    /// long has used up part of the lease already.
+    pub(super) fn ping_at(&self, timeout: Duration, lease: Instant) -> Option<Instant> {
+        let confirmed = lease - timeout;
+        self.ping_sent.is_none().then(|| self.last_sent.min(confirmed) + timeout / 3)
     }
 
-    /// After two thirds of silence the connection is taken for dead, and a third is left to find another server.
-    pub(super) fn dead_at(&self, timeout: Duration) -> Instant {
-        self.last_received + timeout * 2 / 3
+    /// After two thirds of silence the connection is taken for dead, and a third is left to find another server. A
+    /// server that talks but answers nothing is given up at the end of the lease: the session is not certain after it.
+    pub(super) fn dead_at(&self, timeout: Duration, lease: Instant) -> Instant {
+        (self.last_received + timeout * 2 / 3).min(lease)
     }
 }
 
@@ -67,5 +64,11 @@ pub enum LinkError {
         got: i32,
         /// The request that is due, if any.
         expected: Option<i32>,
+    },
+    /// The server did not re-arm the watches. The next connection tries again: without them events would be missed.
+    #[error("watches not re-armed: server error {code}")]
+    NotRearmed {
+        /// ZooKeeper's code.
+        code: i32,
     },
 }

@@ -1,9 +1,11 @@
 //! The client's end: one session over as many connections as it takes.
 
 mod errand;
+mod event;
 mod hosts;
 mod link;
 mod machine;
 
+pub use event::{Config, Counters, Event};
 pub use link::LinkError;
-pub use machine::{Config, Counters, Event, Machine};
+pub use machine::Machine;

@@ -41,9 +41,7 @@ impl ConnectRequest {
         w.long(self.session_id);
         // Sixteen bytes also for a new session: ClickHouse Keeper accepts no other length.
         w.buffer(&self.password);
-        self.read_only
-            .into_iter()
-            .for_each(|read_only| w.bool(read_only));
+        self.read_only.into_iter().for_each(|read_only| w.bool(read_only));
     }
 
     /// Reads a request.
@@ -66,9 +64,7 @@ impl ConnectResponse {
         w.int(self.timeout_ms);
         w.long(self.session_id);
         w.buffer(&self.password);
-        self.read_only
-            .into_iter()
-            .for_each(|read_only| w.bool(read_only));
+        self.read_only.into_iter().for_each(|read_only| w.bool(read_only));
     }
 
     /// Reads a response.

@@ -132,10 +132,7 @@ impl<'a> Reader<'a> {
             return Ok(&[]);
         }
         let length = usize::try_from(length).map_err(|_| Malformed("length of a buffer"))?;
-        let (head, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(Malformed("length of a buffer"))?;
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(Malformed("length of a buffer"))?;
         self.rest = rest;
         Ok(head)
     }
@@ -193,28 +190,13 @@ mod tests {
     #[test]
     fn lengths_beyond_the_frame_are_refused_before_they_are_allocated() {
         let huge = i32::MAX.to_be_bytes();
-        assert_eq!(
-            Reader::new(&huge).buffer(),
-            Err(Malformed("length of a buffer"))
-        );
-        assert_eq!(
-            Reader::new(&huge).count(4),
-            Err(Malformed("count of a vector"))
-        );
+        assert_eq!(Reader::new(&huge).buffer(), Err(Malformed("length of a buffer")));
+        assert_eq!(Reader::new(&huge).count(4), Err(Malformed("count of a vector")));
         let negative = (-2i32).to_be_bytes();
-        assert_eq!(
-            Reader::new(&negative).buffer(),
-            Err(Malformed("length of a buffer"))
-        );
-        assert_eq!(
-            Reader::new(&negative).count(4),
-            Err(Malformed("count of a vector"))
-        );
+        assert_eq!(Reader::new(&negative).buffer(), Err(Malformed("length of a buffer")));
+        assert_eq!(Reader::new(&negative).count(4), Err(Malformed("count of a vector")));
         assert_eq!(Reader::new(&(-1i32).to_be_bytes()).buffer(), Ok(&[][..]));
         assert_eq!(Reader::new(&[0, 0]).int(), Err(Malformed("int")));
-        assert_eq!(
-            Reader::new(&[0, 0, 0, 1, 0xff]).string(),
-            Err(Malformed("UTF-8 of a string"))
-        );
+        assert_eq!(Reader::new(&[0, 0, 0, 1, 0xff]).string(), Err(Malformed("UTF-8 of a string")));
     }
 }

@@ -1,8 +1,6 @@
 //! Replies and notifications: written by the server, read by the client.
 
-use herdless_core::{
-    Created, Error, EventKind, MultiReply, NodePath, Refusal, Reply, Stat, WatchEvent,
-};
+use herdless_core::{Created, Error, EventKind, MultiReply, NodePath, Refusal, Reply, Stat, WatchEvent};
 
 use super::{Malformed, NOTIFICATION_XID, OpCode, Reader, Writer};
 
@@ -20,11 +18,7 @@ pub struct ReplyHeader {
 impl ReplyHeader {
     /// Reads a header.
     pub fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            xid: r.int()?,
-            zxid: r.long()?,
-            err: r.int()?,
-        })
+        Ok(Self { xid: r.int()?, zxid: r.long()?, err: r.int()? })
     }
 
     /// Writes a header.
@@ -37,10 +31,7 @@ impl ReplyHeader {
 
 /// How the reply to a request is written: the older operations leave the Stat out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a request is one operation or several"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a request is one operation or several")]
 pub enum Shape {
     /// One operation.
     Plain(OpCode),
@@ -66,40 +57,26 @@ const RUNTIME_INCONSISTENCY: i32 = -2;
 /// # Errors
 ///
 /// The outer one says that the bytes are no such reply; the inner one is the server's.
-pub fn read_reply(
-    opcode: OpCode,
-    err: i32,
-    r: &mut Reader<'_>,
-) -> Result<Result<Reply, Error>, Malformed> {
+pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result<Reply, Error>, Malformed> {
     if err != 0 {
         // That there is no node is a finding of Exists, not a failure.
         let nothing = opcode == OpCode::Exists && err == Refusal::NoNode.code();
-        return Ok(if nothing {
-            Ok(Reply::Exists(None))
-        } else {
-            Err(error(err))
-        });
+        return Ok(if nothing { Ok(Reply::Exists(None)) } else { Err(error(err)) });
     }
     Ok(Ok(match opcode {
-        OpCode::Create => Reply::Created(Created {
-            path: r.path()?,
-            stat: Stat::default(),
-        }),
-        OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => Reply::Created(Created {
-            path: r.path()?,
-            stat: r.stat()?,
-        }),
+        OpCode::Create => Reply::Created(Created { path: r.path()?, stat: Stat::default() }),
+        OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
+            Reply::Created(Created { path: r.path()?, stat: r.stat()? })
+        }
         OpCode::Delete => Reply::Deleted,
         OpCode::Exists => Reply::Exists(Some(r.stat()?)),
         OpCode::GetData => Reply::Data(r.bytes()?, r.stat()?),
         OpCode::SetData => Reply::Set(r.stat()?),
         OpCode::GetChildren => Reply::Children(read_names(r)?, Stat::default()),
         OpCode::GetChildren2 => Reply::Children(read_names(r)?, r.stat()?),
-        OpCode::GetEphemerals => Reply::Ephemerals(
-            (0..r.count(4)?)
-                .map(|_| r.path())
-                .collect::<Result<Vec<NodePath>, _>>()?,
-        ),
+        OpCode::GetEphemerals => {
+            Reply::Ephemerals((0..r.count(4)?).map(|_| r.path()).collect::<Result<Vec<NodePath>, _>>()?)
+        }
         OpCode::Sync => Reply::Synced(r.path()?),
         OpCode::Multi => return read_multi(r),
         OpCode::CloseSession => Reply::Closed,
@@ -108,9 +85,7 @@ pub fn read_reply(
 }
 
 fn read_names(r: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
-    (0..r.count(4)?)
-        .map(|_| r.string().map(str::to_owned))
-        .collect()
+    (0..r.count(4)?).map(|_| r.string().map(str::to_owned)).collect()
 }
 
 /// A multi that failed has 0 in its header; each result is then an `ErrorResult`: 0 before the operation at fault, its
@@ -190,10 +165,7 @@ pub fn write_reply(w: &mut Writer<'_>, shape: &Shape, reply: &Reply) {
 fn write_multi_reply(w: &mut Writer<'_>, opcode: Option<OpCode>, reply: &MultiReply) {
     match (reply, opcode) {
         // Inside a multi create2 answers as create does, without the Stat (seen on 3.8.0).
-        (
-            MultiReply::Created(path, Some(stat)),
-            Some(OpCode::CreateContainer | OpCode::CreateTtl),
-        ) => {
+        (MultiReply::Created(path, Some(stat)), Some(OpCode::CreateContainer | OpCode::CreateTtl)) => {
             multi_header(w, OpCode::Create2.code(), false, 0);
             w.string(path.as_str());
             w.stat(stat);
@@ -237,12 +209,7 @@ pub fn write_refusal(w: &mut Writer<'_>, shape: &Shape, index: usize, refusal: R
 
 /// Writes a notification (`WatcherEvent`), header included. Before 3.9 its zxid is −1, as here.
 pub fn write_event(w: &mut Writer<'_>, event: &WatchEvent) {
-    ReplyHeader {
-        xid: NOTIFICATION_XID,
-        zxid: -1,
-        err: 0,
-    }
-    .write(w);
+    ReplyHeader { xid: NOTIFICATION_XID, zxid: -1, err: 0 }.write(w);
     // Watcher.Event.EventType
     w.int(match event.kind {
         EventKind::Created => 1,
@@ -266,8 +233,5 @@ pub fn read_event(r: &mut Reader<'_>) -> Result<Option<WatchEvent>, Malformed> {
         _ => return Ok(None),
     };
     let _state = r.int()?;
-    Ok(Some(WatchEvent {
-        kind,
-        path: r.path()?,
-    }))
+    Ok(Some(WatchEvent { kind, path: r.path()? }))
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herdless_core::{
-    Acl, Create, CreateMode, Delete, Exists, GetChildren, GetData, GetEphemerals, Multi, MultiOp,
-    NodePath, Permissions, Request, SetData, Sync, Version,
+    Acl, Create, CreateMode, Delete, Exists, GetChildren, GetData, GetEphemerals, Multi, MultiOp, NodePath,
+    Permissions, Request, SetData, Sync, Version,
 };
 
 use super::{Malformed, OpCode, PING_XID, Reader, SET_WATCHES_XID, Shape, Writer};
@@ -60,9 +60,7 @@ fn opcode_of(request: &Request) -> Option<OpCode> {
 fn create_opcode(mode: CreateMode) -> OpCode {
     match mode {
         CreateMode::Container => OpCode::CreateContainer,
-        CreateMode::PersistentWithTtl(_) | CreateMode::PersistentSequentialWithTtl(_) => {
-            OpCode::CreateTtl
-        }
+        CreateMode::PersistentWithTtl(_) | CreateMode::PersistentSequentialWithTtl(_) => OpCode::CreateTtl,
         _ => OpCode::Create2,
     }
 }
@@ -92,14 +90,7 @@ fn write_create(w: &mut Writer<'_>, create: &Create) {
     }
 }
 
-fn write_set(
-    w: &mut Writer<'_>,
-    SetData {
-        path,
-        data,
-        version,
-    }: &SetData,
-) {
+fn write_set(w: &mut Writer<'_>, SetData { path, data, version }: &SetData) {
     w.string(path.as_str());
     w.buffer(data);
     w.int(version.0);
@@ -180,12 +171,7 @@ pub fn read_set_watches(r: &mut Reader<'_>) -> Result<SetWatches, Malformed> {
     fn paths(r: &mut Reader<'_>) -> Result<Vec<NodePath>, Malformed> {
         (0..r.count(4)?).map(|_| r.path()).collect()
     }
-    Ok(SetWatches {
-        relative_zxid: r.long()?,
-        data: paths(r)?,
-        exists: paths(r)?,
-        children: paths(r)?,
-    })
+    Ok(SetWatches { relative_zxid: r.long()?, data: paths(r)?, exists: paths(r)?, children: paths(r)? })
 }
 
 /// Reads the body of a request. The [`Shape`] says how its reply is to be written.
@@ -199,23 +185,13 @@ pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shap
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
             Request::Create(read_create(opcode, r)?)
         }
-        OpCode::Delete => Request::Delete(Delete {
-            path: path(r)?,
-            version: Version(r.int()?),
-        }),
-        OpCode::Exists => Request::Exists(Exists {
-            path: path(r)?,
-            watch: r.bool()?,
-        }),
-        OpCode::GetData => Request::GetData(GetData {
-            path: path(r)?,
-            watch: r.bool()?,
-        }),
+        OpCode::Delete => Request::Delete(Delete { path: path(r)?, version: Version(r.int()?) }),
+        OpCode::Exists => Request::Exists(Exists { path: path(r)?, watch: r.bool()? }),
+        OpCode::GetData => Request::GetData(GetData { path: path(r)?, watch: r.bool()? }),
         OpCode::SetData => Request::SetData(read_set(r)?),
-        OpCode::GetChildren | OpCode::GetChildren2 => Request::GetChildren(GetChildren {
-            path: path(r)?,
-            watch: r.bool()?,
-        }),
+        OpCode::GetChildren | OpCode::GetChildren2 => {
+            Request::GetChildren(GetChildren { path: path(r)?, watch: r.bool()? })
+        }
         OpCode::Sync => Request::Sync(Sync { path: path(r)? }),
         OpCode::GetEphemerals => Request::GetEphemerals(GetEphemerals { prefix: prefix(r)? }),
         OpCode::Multi => {
@@ -232,10 +208,7 @@ pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shap
 
 /// Why a request could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the server answers each in its own way"
-)]
+#[expect(clippy::exhaustive_enums, reason = "the server answers each in its own way")]
 pub enum ReadError {
     /// The bytes are not the record they should be.
     Malformed(Malformed),
@@ -257,11 +230,15 @@ fn prefix(r: &mut Reader<'_>) -> Result<NodePath, ReadError> {
     NodePath::parse_sequential(r.string()?).map_err(|_| ReadError::BadArguments)
 }
 
+/// The longest time to live, in milliseconds (`EphemeralType.TTL.maxValue`).
+const MAX_TTL: i64 = 0xff_ffff_ffff;
+
 fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> {
     let text = r.string()?;
     let data = r.bytes()?;
-    let mut acl = Vec::with_capacity(r.count(12)?);
-    for _ in 0..acl.capacity() {
+    let count = r.count(12)?;
+    let mut acl = Vec::with_capacity(count);
+    for _ in 0..count {
         acl.push(Acl {
             permissions: Permissions::from_bits(r.int()?),
             scheme: r.string()?.to_owned(),
@@ -270,15 +247,17 @@ fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> 
     }
     let flags = r.int()?;
     let ttl = match opcode {
-        OpCode::CreateTtl => {
-            Duration::from_millis(u64::try_from(r.long()?).map_err(|_| ReadError::BadArguments)?)
-        }
+        OpCode::CreateTtl => match r.long()? {
+            ttl @ 1..=MAX_TTL => Duration::from_millis(ttl.unsigned_abs()),
+            _ => return Err(ReadError::BadArguments),
+        },
         _ => Duration::ZERO,
     };
     let mode = match (opcode, flags) {
         (OpCode::CreateContainer, _) => CreateMode::Container,
         (OpCode::CreateTtl, 5) => CreateMode::PersistentWithTtl(ttl),
         (OpCode::CreateTtl, 6) => CreateMode::PersistentSequentialWithTtl(ttl),
+        (OpCode::CreateTtl, _) => return Err(ReadError::BadArguments),
         (_, 1) => CreateMode::Ephemeral,
         (_, 2) => CreateMode::PersistentSequential,
         (_, 3) => CreateMode::EphemeralSequential,
@@ -290,20 +269,11 @@ fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> 
         true => NodePath::parse_sequential(text),
         false => NodePath::parse(text),
     };
-    Ok(Create {
-        path: path.map_err(|_| ReadError::BadArguments)?,
-        data,
-        acl: Arc::from(acl),
-        mode,
-    })
+    Ok(Create { path: path.map_err(|_| ReadError::BadArguments)?, data, acl: Arc::from(acl), mode })
 }
 
 fn read_set(r: &mut Reader<'_>) -> Result<SetData, ReadError> {
-    Ok(SetData {
-        path: path(r)?,
-        data: r.bytes()?,
-        version: Version(r.int()?),
-    })
+    Ok(SetData { path: path(r)?, data: r.bytes()?, version: Version(r.int()?) })
 }
 
 fn read_multi(r: &mut Reader<'_>) -> Result<(Multi, Vec<OpCode>), ReadError> {
@@ -318,17 +288,66 @@ fn read_multi(r: &mut Reader<'_>) -> Result<(Multi, Vec<OpCode>), ReadError> {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
                 MultiOp::Create(read_create(opcode, r)?)
             }
-            OpCode::Delete => MultiOp::Delete(Delete {
-                path: path(r)?,
-                version: Version(r.int()?),
-            }),
+            OpCode::Delete => MultiOp::Delete(Delete { path: path(r)?, version: Version(r.int()?) }),
             OpCode::SetData => MultiOp::SetData(read_set(r)?),
-            OpCode::Check => MultiOp::Check {
-                path: path(r)?,
-                version: Version(r.int()?),
-            },
+            OpCode::Check => MultiOp::Check { path: path(r)?, version: Version(r.int()?) },
             _ => return Err(Malformed("operation of a multi").into()),
         });
         opcodes.push(opcode);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+
+    /// A create with this operation, these flags and this time to live, as the server reads it.
+    fn read(opcode: OpCode, flags: i32, ttl: i64) -> Result<CreateMode, ReadError> {
+        let mut out = BytesMut::new();
+        let mut w = Writer::frame(&mut out);
+        w.string("/a");
+        w.buffer(b"");
+        w.int(0);
+        w.int(flags);
+        w.long(ttl);
+        w.finish();
+        let (request, _) = read_request(opcode, &mut Reader::new(&out[4..]))?;
+        match request {
+            Request::Create(create) => Ok(create.mode),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_time_to_live_has_its_own_operation_flags_and_bounds() {
+        let millis = Duration::from_millis;
+        for (flags, ttl, mode) in [
+            (5, 1, CreateMode::PersistentWithTtl(millis(1))),
+            (6, MAX_TTL, CreateMode::PersistentSequentialWithTtl(millis(MAX_TTL as u64))),
+        ] {
+            assert_eq!(read(OpCode::CreateTtl, flags, ttl), Ok(mode));
+            // Without its operation there is no time to live to read.
+            let plain = read(OpCode::Create2, flags, ttl);
+            assert_eq!(plain, Err(ReadError::BadArguments));
+        }
+        for (flags, ttl) in [(5, 0), (5, -1), (6, MAX_TTL + 1), (0, 1), (1, 1), (3, 1)] {
+            let mode = read(OpCode::CreateTtl, flags, ttl);
+            assert_eq!(mode, Err(ReadError::BadArguments), "{flags} {ttl}");
+        }
+    }
+
+    #[test]
+    fn counts_that_the_frame_cannot_hold_are_refused() {
+        for count in [2, i32::MAX, -2] {
+            let mut out = BytesMut::new();
+            let mut w = Writer::frame(&mut out);
+            w.long(1);
+            w.int(count);
+            w.string("/a");
+            w.finish();
+            let read = read_set_watches(&mut Reader::new(&out[4..]));
+            assert!(read.is_err(), "{count}");
+        }
     }
 }

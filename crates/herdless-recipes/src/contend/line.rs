@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use herdless_core::{
-    Acl, Call, Client, ClientExt, Create, CreateMode, Created, Error, FindOwn, GetChildren,
-    NodePath, Operation, Refusal, Release, Request, Session, SessionId, Stat, Watch,
+    Acl, Call, Client, ClientExt, Create, CreateMode, Created, Error, FindOwn, GetChildren, NodePath, Operation,
+    Refusal, Release, Request, Session, SessionId, Stat, Watch,
 };
 
 use super::name::{STEM, Sequence};
@@ -48,17 +48,9 @@ const PARENT_ATTEMPTS: u32 = 3;
 
 impl Line {
     pub(crate) fn new(directory: NodePath) -> Self {
-        let prefix = directory
-            .child(STEM)
-            .expect("the stem is a valid name below any valid path");
+        let prefix = directory.child(STEM).expect("the stem is a valid name below any valid path");
         let owner = format!("process {}", std::process::id());
-        Self {
-            directory,
-            prefix,
-            acl: Acl::open(),
-            owner,
-            confirm: false,
-        }
+        Self { directory, prefix, acl: Acl::open(), owner, confirm: false }
     }
 
     pub(crate) fn directory(&self) -> &NodePath {
@@ -68,20 +60,11 @@ impl Line {
     /// Makes a node at the end of the line. Also tells how many were ahead at most; 0 says that the place is the first.
     ///
     /// 1 round trip; 2 where parents are missing.
-    pub(crate) async fn enter<C: Client + Clone + 'static>(
-        &self,
-        client: &C,
-    ) -> Result<(Place<C>, u32), Error> {
+    pub(crate) async fn enter<C: Client + Clone + 'static>(&self, client: &C) -> Result<(Place<C>, u32), Error> {
         let mut parent_attempts = 0;
         loop {
-            let data = Bytes::from(format!(
-                "{}\n{}",
-                self.owner,
-                client.session().next_attempt()
-            ));
-            let create = client
-                .call(self.create(&data))
-                .on_abandon(self.undo_create(client, &data));
+            let data = Bytes::from(format!("{}\n{}", self.owner, client.session().next_attempt()));
+            let create = client.call(self.create(&data)).on_abandon(self.undo_create(client, &data));
             // Leaves with the create and is answered behind it, so it counts our node: one child is ourselves alone.
             let parent = client.exists(&self.directory);
             let created = match create.await {
@@ -91,12 +74,10 @@ impl Line {
                     self.make_parents(client).await?;
                     continue;
                 }
-                Err(Error::ConnectionLost | Error::Uncertain(_)) => {
-                    match self.find_own(client, &data).await? {
-                        Some(created) => created,
-                        None => continue,
-                    }
-                }
+                Err(Error::ConnectionLost | Error::Uncertain(_)) => match self.find_own(client, &data).await? {
+                    Some(created) => created,
+                    None => continue,
+                },
                 Err(error) => return Err(error),
             };
             let Some(place) = Place::new(client, created) else {
@@ -138,11 +119,7 @@ impl Line {
 
     /// The node whose creation was not answered, if it was made. Its data has the attempt's number, and the search is
     /// for nodes of the current session only: one of an earlier session is no place to stand on.
-    async fn find_own<C: Client + Clone + 'static>(
-        &self,
-        client: &C,
-        data: &Bytes,
-    ) -> Result<Option<Created>, Error> {
+    async fn find_own<C: Client + Clone + 'static>(&self, client: &C, data: &Bytes) -> Result<Option<Created>, Error> {
         match search(client, self.find(data)).await {
             // A session that is gone has taken the node with it, or will.
             Err(Error::SessionExpired) => Ok(None),
@@ -151,10 +128,7 @@ impl Line {
     }
 
     fn find(&self, data: &Bytes) -> FindOwn {
-        FindOwn {
-            prefix: self.prefix.clone(),
-            data: data.clone(),
-        }
+        FindOwn { prefix: self.prefix.clone(), data: data.clone() }
     }
 
     /// Makes the missing levels of the directory as containers, which the server removes again when they are empty.
@@ -162,22 +136,13 @@ impl Line {
     async fn make_parents<C: Client>(&self, client: &C) -> Result<(), Error> {
         match self.make_levels(client, CreateMode::Container).await {
             // A server without containers.
-            Err(Error::Refused(Refusal::Unimplemented)) => {
-                self.make_levels(client, CreateMode::Persistent).await
-            }
+            Err(Error::Refused(Refusal::Unimplemented)) => self.make_levels(client, CreateMode::Persistent).await,
             made => made,
         }
     }
 
     async fn make_levels<C: Client>(&self, client: &C, mode: CreateMode) -> Result<(), Error> {
-        let create = |path| {
-            client.call(Create {
-                path,
-                data: Bytes::new(),
-                acl: self.acl.clone(),
-                mode,
-            })
-        };
+        let create = |path| client.call(Create { path, data: Bytes::new(), acl: self.acl.clone(), mode });
         let levels: Vec<_> = self.directory.levels().map(create).collect();
         for level in levels {
             match level.await {
@@ -192,11 +157,7 @@ impl Line {
     /// Looks for the one ahead of `own` by its number. Our own contenders' names are known from their numbers alone, so
     /// this reads one node, however long the line; where there is a gap, or a contender with another name, the
     /// directory is listed once.
-    pub(super) async fn ahead_by_number<C: Client>(
-        &self,
-        client: &C,
-        own: &NodePath,
-    ) -> Result<Ahead, Error> {
+    pub(super) async fn ahead_by_number<C: Client>(&self, client: &C, own: &NodePath) -> Result<Ahead, Error> {
         let Some(name) = Sequence::of(own.name()).and_then(Sequence::name_before) else {
             return Ok(Ahead::Nobody);
         };
@@ -207,28 +168,16 @@ impl Line {
     }
 
     /// Looks for the nearest one ahead of `own` in the directory.
-    pub(super) async fn ahead_by_list<C: Client>(
-        &self,
-        client: &C,
-        own: &NodePath,
-    ) -> Result<Ahead, Error> {
+    pub(super) async fn ahead_by_list<C: Client>(&self, client: &C, own: &NodePath) -> Result<Ahead, Error> {
         let own = Sequence::of(own.name());
         loop {
-            let list = || {
-                client.call(GetChildren {
-                    path: self.directory.clone(),
-                    watch: false,
-                })
-            };
+            let list = || client.call(GetChildren { path: self.directory.clone(), watch: false });
             let (names, _) = read(list).await?;
-            let contenders = names
-                .into_iter()
-                .filter_map(|name| Some((Sequence::of(&name)?, name)));
+            let contenders = names.into_iter().filter_map(|name| Some((Sequence::of(&name)?, name)));
             let (mut nearest, mut is_listed) = (None, false);
             for (sequence, name) in contenders {
                 is_listed |= Some(sequence) == own;
-                if Some(sequence) < own && nearest.as_ref().is_none_or(|(best, _)| *best < sequence)
-                {
+                if Some(sequence) < own && nearest.as_ref().is_none_or(|(best, _)| *best < sequence) {
                     nearest = Some((sequence, name));
                 }
             }
@@ -248,10 +197,7 @@ impl Line {
     /// Watches a contender. Reading the data leaves a watch only where there is a node; `exists` would leave one for
     /// ever on a name that never comes again.
     async fn watch<C: Client>(&self, client: &C, name: &str) -> Result<Option<Watch>, Error> {
-        let path = self
-            .directory
-            .child(name)
-            .map_err(|_| Error::Protocol("a child's name is not one".into()))?;
+        let path = self.directory.child(name).map_err(|_| Error::Protocol("a child's name is not one".into()))?;
         match read(|| client.get_and_watch(&path)).await {
             Ok((_, watch)) => Ok(Some(watch)),
             Err(Error::Refused(Refusal::NoNode)) => Ok(None),
@@ -271,14 +217,9 @@ impl Line {
             Err(Error::Refused(Refusal::NoNode)) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let mut line: Vec<_> = names
-            .iter()
-            .filter_map(|name| Some((Sequence::of(name)?, name)))
-            .collect();
+        let mut line: Vec<_> = names.iter().filter_map(|name| Some((Sequence::of(name)?, name))).collect();
         line.sort();
-        let paths = line
-            .into_iter()
-            .filter_map(|(_, name)| self.directory.child(name).ok());
+        let paths = line.into_iter().filter_map(|(_, name)| self.directory.child(name).ok());
         // All reads leave together.
         let reads: Vec<_> = paths.map(|path| (client.get(&path), path)).collect();
         let mut contenders = Vec::with_capacity(reads.len());
@@ -295,10 +236,7 @@ impl Line {
             let text = String::from_utf8_lossy(&data);
             contenders.push(Contender {
                 path,
-                owner: text
-                    .rsplit_once('\n')
-                    .map_or(&*text, |(owner, _)| owner)
-                    .to_owned(),
+                owner: text.rsplit_once('\n').map_or(&*text, |(owner, _)| owner).to_owned(),
                 session: SessionId(stat.ephemeral_owner),
                 token: Token(stat.czxid),
             });

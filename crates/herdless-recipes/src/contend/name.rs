@@ -13,12 +13,8 @@ impl Sequence {
     /// (`StandardLockInternalsDriver.standardFixForSorting`). A child without one is no contender.
     pub(super) fn of(name: &str) -> Option<Self> {
         let (_, digits) = name.rsplit_once(STEM)?;
-        let is_number = digits.len() >= 10
-            && digits
-                .strip_prefix('-')
-                .unwrap_or(digits)
-                .bytes()
-                .all(|b| b.is_ascii_digit());
+        let is_number =
+            digits.len() >= 10 && digits.strip_prefix('-').unwrap_or(digits).bytes().all(|b| b.is_ascii_digit());
         let number: i32 = digits.parse().ok().filter(|_| is_number)?;
         Some(Self(number as u32))
     }
@@ -39,19 +35,9 @@ mod tests {
     fn numbers_are_read_as_curator_does() {
         let number = |name| Sequence::of(name).map(|sequence| sequence.0);
         assert_eq!(number("lock-0000000012"), Some(12));
-        assert_eq!(
-            number("_c_5f1a8f24-7b5c-4b3e-8b53-8e2a4c7d9e10-lock-0000000012"),
-            Some(12)
-        );
+        assert_eq!(number("_c_5f1a8f24-7b5c-4b3e-8b53-8e2a4c7d9e10-lock-0000000012"), Some(12));
         assert_eq!(number("lock-lock-0000000003"), Some(3));
-        for other in [
-            "lock-",
-            "lock-12",
-            "lock-000000001x",
-            "lock-+000000001",
-            "latch-0000000001",
-            "config",
-        ] {
+        for other in ["lock-", "lock-12", "lock-000000001x", "lock-+000000001", "latch-0000000001", "config"] {
             assert_eq!(number(other), None, "{other}");
         }
     }
@@ -62,14 +48,8 @@ mod tests {
         let (last, first) = (of("lock-2147483647"), of("lock--2147483648"));
         assert!(last < first);
         assert_eq!(first.name_before().unwrap(), "lock-2147483647");
-        assert_eq!(
-            of("lock--2147483647").name_before().unwrap(),
-            "lock--2147483648"
-        );
-        assert_eq!(
-            of("lock-0000000010").name_before().unwrap(),
-            "lock-0000000009"
-        );
+        assert_eq!(of("lock--2147483647").name_before().unwrap(), "lock--2147483648");
+        assert_eq!(of("lock-0000000010").name_before().unwrap(), "lock-0000000009");
         assert_eq!(of("lock-0000000000").name_before(), None);
     }
 }

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use herdless_core::{
-    Client, ClientExt, Created, Error, EventKind, NodePath, Request, Session, SessionState, Zxid,
-};
+use herdless_core::{Client, ClientExt, Created, Error, EventKind, NodePath, Request, Session, SessionState, Zxid};
 
 use super::line::{Ahead, Line, release, session_of};
 
@@ -36,13 +34,7 @@ impl<C: Client + Clone> Place<C> {
     /// The place on the node that was created; `None` where its session is over already.
     pub(super) fn new(client: &C, created: Created) -> Option<Self> {
         let session = session_of(client, &created)?;
-        Some(Self {
-            client: client.clone(),
-            session,
-            created,
-            is_holder: false,
-            has_left: false,
-        })
+        Some(Self { client: client.clone(), session, created, is_holder: false, has_left: false })
     }
 
     /// Waits until nobody is ahead. `is_first` says that this is known already.
@@ -51,11 +43,7 @@ impl<C: Client + Clone> Place<C> {
     ///
     /// `SessionExpired`: the place is gone. `Refused(NoNode)`: somebody else removed the node.
     pub(crate) async fn wait(&mut self, line: &Line, is_first: bool) -> Result<(), Error> {
-        let outcome = if is_first {
-            Ok(())
-        } else {
-            self.wait_for_turn(line).await
-        };
+        let outcome = if is_first { Ok(()) } else { self.wait_for_turn(line).await };
         // Whatever was just learned may have been told to a later session than the one our node belongs to.
         if self.session.state() == SessionState::Lost {
             return Err(Error::SessionExpired);
@@ -65,9 +53,7 @@ impl<C: Client + Clone> Place<C> {
     }
 
     async fn wait_for_turn(&self, line: &Line) -> Result<(), Error> {
-        let mut ahead = line
-            .ahead_by_number(&self.client, &self.created.path)
-            .await?;
+        let mut ahead = line.ahead_by_number(&self.client, &self.created.path).await?;
         while let Ahead::Somebody(watch) = ahead {
             let event = watch.await?;
             // A holder leaves with set + delete in one change, which fires "changed"; everything else that removes a
@@ -111,19 +97,13 @@ impl<C: Client> Drop for Place<C> {
     fn drop(&mut self) {
         if !self.has_left {
             // A waiter that gives up must not be mistaken for a holder that hands over, so it leaves by a plain delete.
-            drop(
-                self.client
-                    .submit(Request::Release(release(&self.created, self.is_holder))),
-            );
+            drop(self.client.submit(Request::Release(release(&self.created, self.is_holder))));
         }
     }
 }
 
 impl<C: Client> fmt::Debug for Place<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place")
-            .field("path", &self.created.path)
-            .field("token", &self.token())
-            .finish_non_exhaustive()
+        f.debug_struct("Place").field("path", &self.created.path).field("token", &self.token()).finish_non_exhaustive()
     }
 }

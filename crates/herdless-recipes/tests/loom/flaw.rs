@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use herdless_core::{
-    Answer, AttemptId, Client, Error, EventKind, Exists, GetChildren, GetData, MultiOp, Mutex,
-    NodePath, Outcome, Reply, Request, Response, Session, SessionId, SessionSource, SessionState,
-    StdMutex, Watch, WatchOutcome, WatchSource, Zxid,
+    Answer, AttemptId, Client, Error, EventKind, Exists, GetChildren, GetData, MultiOp, Mutex, NodePath, Outcome,
+    Reply, Request, Response, Session, SessionId, SessionSource, SessionState, StdMutex, Watch, WatchOutcome,
+    WatchSource, Zxid,
 };
 use herdless_memory::MemoryClient;
 use herdless_memory::check::LoomLocks;
@@ -50,11 +50,7 @@ pub(crate) struct Flawed {
 
 impl Flawed {
     pub(crate) fn new(inner: MemoryClient<LoomLocks>, flaw: Flaw) -> Self {
-        Self {
-            inner,
-            flaw,
-            tokens: Arc::new(StdMutex::new(BTreeMap::new())),
-        }
+        Self { inner, flaw, tokens: Arc::new(StdMutex::new(BTreeMap::new())) }
     }
 
     fn nothing_done(reply: Reply) -> Response {
@@ -66,40 +62,20 @@ impl Client for Flawed {
     fn submit(&self, mut request: Request) -> Response {
         match (self.flaw, &mut request) {
             (Flaw::WatchWithExists, Request::GetData(GetData { path, watch: true })) => {
-                let exists = Exists {
-                    path: path.clone(),
-                    watch: true,
-                };
+                let exists = Exists { path: path.clone(), watch: true };
                 return self.inner.submit(Request::Exists(exists)).map(|outcome| {
                     let answer = outcome?;
-                    Ok(Answer {
-                        reply: Reply::Data(Default::default(), Default::default()),
-                        ..answer
-                    })
+                    Ok(Answer { reply: Reply::Data(Default::default(), Default::default()), ..answer })
                 });
             }
-            (
-                Flaw::WatchDirectory,
-                Request::GetData(GetData {
-                    path,
-                    watch: watch @ true,
-                }),
-            ) => {
+            (Flaw::WatchDirectory, Request::GetData(GetData { path, watch: watch @ true })) => {
                 *watch = false;
                 let path = path.parent().expect("a contender has a directory");
                 let children = GetChildren { path, watch: true };
                 let mut children = self.inner.submit(Request::GetChildren(children));
-                let listed =
-                    std::pin::Pin::new(&mut children).poll(&mut Context::from_waker(Waker::noop()));
-                let Poll::Ready(Ok(listed)) = listed else {
-                    unreachable!("answers are there at once")
-                };
-                return self.inner.submit(request).map(|outcome| {
-                    Ok(Answer {
-                        reply: outcome?.reply,
-                        ..listed
-                    })
-                });
+                let listed = std::pin::Pin::new(&mut children).poll(&mut Context::from_waker(Waker::noop()));
+                let Poll::Ready(Ok(listed)) = listed else { unreachable!("answers are there at once") };
+                return self.inner.submit(request).map(|outcome| Ok(Answer { reply: outcome?.reply, ..listed }));
             }
             (Flaw::HandOverOnGivingUp, Request::Release(release)) => release.hand_over = true,
             (Flaw::LeaveNodeOnGivingUp, Request::Release(release)) if !release.hand_over => {
@@ -112,9 +88,7 @@ impl Client for Flawed {
                 return Self::nothing_done(Reply::Found(None));
             }
             (Flaw::WriteUnguarded, Request::Multi(multi)) => {
-                multi
-                    .operations
-                    .retain(|operation| !matches!(operation, MultiOp::Check { .. }));
+                multi.operations.retain(|operation| !matches!(operation, MultiOp::Check { .. }));
                 return self.inner.submit(request).map(|outcome| {
                     let mut answer = outcome?;
                     if let Reply::Multi(replies) = &mut answer.reply {
@@ -129,9 +103,7 @@ impl Client for Flawed {
             _ => {}
         }
         let (flaw, tokens) = (self.flaw, self.tokens.clone());
-        self.inner
-            .submit(request)
-            .map(move |outcome| distort(flaw, &tokens, outcome))
+        self.inner.submit(request).map(move |outcome| distort(flaw, &tokens, outcome))
     }
 
     fn session(&self) -> Session {
@@ -146,11 +118,7 @@ impl Client for Flawed {
 fn distort(flaw: Flaw, tokens: &StdMutex<BTreeMap<NodePath, Zxid>>, outcome: Outcome) -> Outcome {
     let mut answer = outcome?;
     match (flaw, &mut answer.reply) {
-        (Flaw::TrustDeath, _) => {
-            answer.watch = answer
-                .watch
-                .map(|watch| Watch::new(Arc::new(Kinder::new(watch))))
-        }
+        (Flaw::TrustDeath, _) => answer.watch = answer.watch.map(|watch| Watch::new(Arc::new(Kinder::new(watch)))),
         (Flaw::NumberAsToken, Reply::Created(created)) => {
             if let Some((_, number)) = created.path.name().rsplit_once('-') {
                 let made = (created.path.clone(), created.stat.czxid);

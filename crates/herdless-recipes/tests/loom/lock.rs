@@ -48,18 +48,11 @@ fn contenders(name: &'static str, count: usize, bound: Option<usize>, flaw: Flaw
             true => World::new(flaw).confirming(),
             false => World::new(flaw),
         };
-        let threads: Vec<_> = (1..count)
-            .map(|_| loom::thread::spawn(contender(&world)))
-            .collect();
+        let threads: Vec<_> = (1..count).map(|_| loom::thread::spawn(contender(&world))).collect();
         contend(&world);
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().expect("no panic"));
+        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
         let wake_ups = world.server.wake_ups();
-        assert!(
-            wake_ups < count as u64,
-            "{wake_ups} wake-ups for {count} contenders"
-        );
+        assert!(wake_ups < count as u64, "{wake_ups} wake-ups for {count} contenders");
         contended_in.add(wake_ups + 1 == count as u64);
         free_in.add(wake_ups == 0);
         world.assert_clean();
@@ -91,37 +84,19 @@ fn three_contenders_confirming() {
 #[test]
 #[should_panic(expected = "deadlock")]
 fn planted_watch_with_exists() {
-    contenders(
-        "planted_watch_with_exists",
-        2,
-        None,
-        Flaw::WatchWithExists,
-        false,
-    );
+    contenders("planted_watch_with_exists", 2, None, Flaw::WatchWithExists, false);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn planted_keep_node_on_release() {
-    contenders(
-        "planted_keep_node_on_release",
-        2,
-        None,
-        Flaw::KeepNodeOnRelease,
-        false,
-    );
+    contenders("planted_keep_node_on_release", 2, None, Flaw::KeepNodeOnRelease, false);
 }
 
 #[test]
 #[should_panic(expected = "wake-ups for 3 contenders")]
 fn planted_watch_directory() {
-    contenders(
-        "planted_watch_directory",
-        3,
-        Some(3),
-        Flaw::WatchDirectory,
-        false,
-    );
+    contenders("planted_watch_directory", 3, Some(3), Flaw::WatchDirectory, false);
 }
 
 /// Takes the lock with a session that may end; whether it was lost while held.
@@ -172,12 +147,7 @@ fn session_expires_at_any_point_of_two() {
 
 #[test]
 fn session_expires_at_any_point_of_three() {
-    session_expires(
-        "session_expires_at_any_point_of_three",
-        3,
-        Some(3),
-        Flaw::None,
-    );
+    session_expires("session_expires_at_any_point_of_three", 3, Some(3), Flaw::None);
 }
 
 #[test]
@@ -190,10 +160,7 @@ fn planted_ignore_expiry() {
 fn poll_times<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     for _ in 0..polls {
-        if let Poll::Ready(output) = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return Some(output);
         }
     }
@@ -233,24 +200,13 @@ fn cancelled_at_every_poll() {
 #[test]
 #[should_panic(expected = "ghost nodes")]
 fn planted_leave_node_on_giving_up() {
-    cancelled_by_another_thread(
-        "planted_leave_node_on_giving_up",
-        2,
-        None,
-        Flaw::LeaveNodeOnGivingUp,
-    );
+    cancelled_by_another_thread("planted_leave_node_on_giving_up", 2, None, Flaw::LeaveNodeOnGivingUp);
 }
 
 /// An acquire that another thread cancels at any point, with others ahead of it and behind.
-fn cancelled_by_another_thread(
-    name: &'static str,
-    contenders: usize,
-    bound: Option<usize>,
-    flaw: Flaw,
-) {
+fn cancelled_by_another_thread(name: &'static str, contenders: usize, bound: Option<usize>, flaw: Flaw) {
     let (cancelled, granted, middle) = (Count::default(), Count::default(), Count::default());
-    let (cancelled_in, granted_in, middle_in) =
-        (cancelled.clone(), granted.clone(), middle.clone());
+    let (cancelled_in, granted_in, middle_in) = (cancelled.clone(), granted.clone(), middle.clone());
     let mut model = Model::new(name);
     if let Some(bound) = bound {
         model = model.preemption_bound(bound);
@@ -260,9 +216,7 @@ fn cancelled_by_another_thread(
         let cancel = Arc::new(OneShot::<(), LoomLocks>::new());
         let canceller = cancel.clone();
         let thread = loom::thread::spawn(move || canceller.put(()).run());
-        let others: Vec<_> = (1..contenders)
-            .map(|_| loom::thread::spawn(contender(&world)))
-            .collect();
+        let others: Vec<_> = (1..contenders).map(|_| loom::thread::spawn(contender(&world))).collect();
         let client = world.connect();
         let lock = world.lock(&client);
         let outcome = block_on(async {
@@ -279,9 +233,7 @@ fn cancelled_by_another_thread(
             granted_in.add(true);
             world.visit(guard.token());
         }
-        others
-            .into_iter()
-            .for_each(|thread| thread.join().expect("no panic"));
+        others.into_iter().for_each(|thread| thread.join().expect("no panic"));
         thread.join().expect("no panic");
         world.assert_clean();
     });
@@ -312,12 +264,7 @@ fn planted_trust_death() {
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn planted_hand_over_on_giving_up() {
-    cancelled_by_another_thread(
-        "planted_hand_over_on_giving_up",
-        3,
-        Some(3),
-        Flaw::HandOverOnGivingUp,
-    );
+    cancelled_by_another_thread("planted_hand_over_on_giving_up", 3, Some(3), Flaw::HandOverOnGivingUp);
 }
 
 /// The k-th answer to one contender is lost, its request carried out; the connection is made again at once.
@@ -371,25 +318,22 @@ fn cancelled_with_the_reply_lost() {
 fn connection_lost_at_any_point() {
     let missed = Count::default();
     let missed_in = missed.clone();
-    Model::new("connection_lost_at_any_point")
-        .preemption_bound(3)
-        .check(move || {
-            let world = World::new(Flaw::None);
-            let victim = world.connect();
-            let (server, client, missed) =
-                (world.server.clone(), victim.clone(), missed_in.clone());
-            let cut = move || {
-                server.disconnect(&client);
-                let before = server.wake_ups();
-                server.reconnect(&client);
-                missed.add(server.wake_ups() > before);
-            };
-            together!(contender(&world), cut; {
-                let guard = block_on(world.lock(&victim).acquire()).expect("the session lives");
-                world.visit(guard.token());
-            });
-            world.assert_clean();
+    Model::new("connection_lost_at_any_point").preemption_bound(3).check(move || {
+        let world = World::new(Flaw::None);
+        let victim = world.connect();
+        let (server, client, missed) = (world.server.clone(), victim.clone(), missed_in.clone());
+        let cut = move || {
+            server.disconnect(&client);
+            let before = server.wake_ups();
+            server.reconnect(&client);
+            missed.add(server.wake_ups() > before);
+        };
+        together!(contender(&world), cut; {
+            let guard = block_on(world.lock(&victim).acquire()).expect("the session lives");
+            world.visit(guard.token());
         });
+        world.assert_clean();
+    });
     missed.assert_reached("the hand-over happens while the connection is down");
 }
 

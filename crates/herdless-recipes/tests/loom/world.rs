@@ -74,22 +74,14 @@ impl World {
     }
 
     pub(crate) fn lock(&self, client: &MemoryClient<LoomLocks>) -> Lock<Flawed> {
-        Lock::builder(Flawed::new(client.clone(), self.flaw), path())
-            .confirm_hand_over(self.confirm)
-            .build()
+        Lock::builder(Flawed::new(client.clone(), self.flaw), path()).confirm_hand_over(self.confirm).build()
     }
 
     /// Exclusion and order where nobody's session ends: visits never overlap, and tokens come in the order of asking.
     pub(crate) fn visit(&self, token: Token) {
-        self.resource
-            .critical
-            .lock()
-            .expect("no panic")
-            .with_mut(|_| ());
+        self.resource.critical.lock().expect("no panic").with_mut(|_| ());
         let mut store = self.resource.store.lock().expect("no panic");
-        store
-            .write(token)
-            .expect("a later grant has a greater token");
+        store.write(token).expect("a later grant has a greater token");
     }
 
     /// Exclusion where sessions end: while a guard is valid, nobody else's is, and no valid holder's write is refused.
@@ -102,29 +94,18 @@ impl World {
         }
         store.holders.push((guard.token(), guard.session().clone()));
         let was_written = store.write(guard.token()).is_ok();
-        assert!(
-            was_written || !guard.is_valid(),
-            "the store refuses a valid holder"
-        );
+        assert!(was_written || !guard.is_valid(), "the store refuses a valid holder");
     }
 
     /// The end of [`hold`](Self::hold), before the guard goes.
     pub(crate) fn let_go(&self, token: Token) {
-        self.resource
-            .store
-            .lock()
-            .expect("no panic")
-            .holders
-            .retain(|(other, _)| *other != token);
+        self.resource.store.lock().expect("no panic").holders.retain(|(other, _)| *other != token);
     }
 
     /// Nothing is left: no contender's node, no watch on the server.
     pub(crate) fn assert_clean(&self) {
         self.server.inspect(|tree| {
-            let left: Vec<_> = tree
-                .paths()
-                .filter(|path| path.as_str().contains("lock-"))
-                .collect();
+            let left: Vec<_> = tree.paths().filter(|path| path.as_str().contains("lock-")).collect();
             assert!(left.is_empty(), "ghost nodes {left:?}");
             assert_eq!(tree.watch_count(), 0, "watches left");
         });

@@ -1,0 +1,85 @@
+//! What goes into the machine at the start, and what comes out of it.
+
+use std::time::Duration;
+
+use herdless_core::{Error, Reply, SessionId, WatchEvent};
+
+/// What a client machine is told at the start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The number of hosts; the machine names them by their index.
+    pub hosts: usize,
+    /// The session timeout to ask for.
+    pub session_timeout: Duration,
+    /// How long a handshake may take.
+    pub connect_timeout: Duration,
+    /// The longest pause between two dials.
+    pub max_backoff: Duration,
+    /// How many requests may wait for an answer, clean-up not counted.
+    pub max_in_flight: usize,
+    /// The largest reply that is read, in bytes.
+    pub max_reply: usize,
+}
+
+/// What the machine has done, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests sent, pings and handshakes not counted.
+    pub requests: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Watch events received.
+    pub watch_events: u64,
+    /// Handshakes that a server accepted.
+    pub connects: u64,
+}
+
+/// What the machine wants done, or known. To be taken with [`Machine::poll_event`](super::Machine::poll_event) after every other call.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a driver has to deal with each")]
+pub enum Event<T, W> {
+    /// Drop the stream if there is one; after a random part of `pause`, dial this host. Then call
+    /// [`connected`](super::Machine::connected) or [`disconnected`](super::Machine::disconnected).
+    Dial {
+        /// The index of the host.
+        host: usize,
+        /// The upper bound of the pause.
+        pause: Duration,
+    },
+    /// A server gave the client a new session.
+    Opened {
+        /// Its id.
+        id: SessionId,
+        /// The negotiated timeout.
+        timeout: Duration,
+    },
+    /// The session goes on, on a new connection.
+    Resumed {
+        /// The negotiated timeout, which may be another than before.
+        timeout: Duration,
+    },
+    /// The connection was lost. The session may well live on.
+    Suspended,
+    /// The session is over.
+    Lost,
+    /// The client is closed; nothing follows. Drop the stream.
+    Closed,
+    /// A request has its outcome.
+    Reply {
+        /// What was given with the request.
+        token: T,
+        /// The outcome.
+        outcome: Result<Reply, Error>,
+        /// The watch that was left, if one was asked for.
+        watch: Option<W>,
+    },
+    /// Watches have fired, or ended with their session.
+    Fired {
+        /// Which.
+        watches: Vec<W>,
+        /// With what.
+        outcome: Result<WatchEvent, Error>,
+    },
+}

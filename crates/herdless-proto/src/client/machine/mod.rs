@@ -1,0 +1,320 @@
+//! The client machine.
+
+mod receive;
+mod send;
+mod timeout;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use herdless_core::{Error, NodePath, Reply, Request, SessionId, WatchTable};
+
+use super::errand::Errand;
+use super::event::{Config, Counters, Event};
+use super::hosts::Hosts;
+use super::link::Link;
+use crate::codec::{ConnectRequest, OpCode};
+
+/// The client's end of the protocol.
+///
+/// `T` is what the caller wants back with a reply. `W` stands for a watch: the machine makes one for each read that
+/// leaves a watch, yields it with the reply, keeps a clone, and yields that when the watch fires. It makes it itself,
+/// because the event may stand right behind the reply in the same read.
+///
+/// # Driving it
+///
+/// After any call, take all events ([`poll_event`](Self::poll_event)), send all bytes ([`transmit`](Self::transmit)),
+/// and ask for the next deadline ([`poll_timeout`](Self::poll_timeout)); when it has passed, call
+/// [`handle_timeout`](Self::handle_timeout). `now` never goes back.
+pub struct Machine<T, W> {
+    config: Config,
+    hosts: Hosts,
+    link: Link,
+    session: Option<OpenSession>,
+    closing: bool,
+    last_zxid: i64,
+    last_xid: i32,
+    out: BytesMut,
+    /// Bytes still to be dropped of a reply that was too large.
+    skip: usize,
+    in_flight: VecDeque<InFlight<T>>,
+    /// Submitted while no connection was up.
+    waiting: VecDeque<Waiting<T>>,
+    errands: BTreeMap<u64, (Errand, T)>,
+    /// Errands whose step was in flight when the connection was lost.
+    interrupted: Vec<u64>,
+    next_errand: u64,
+    /// Whether the servers are thought to know GetEphemerals.
+    lists_ephemerals: bool,
+    watches: WatchTable<W>,
+    events: VecDeque<Event<T, W>>,
+    counters: Counters,
+}
+
+struct OpenSession {
+    id: SessionId,
+    password: [u8; 16],
+    timeout: Duration,
+    /// Until when the server must keep the session: the sending of the last answered request + timeout.
+    lease: Instant,
+}
+
+struct InFlight<T> {
+    xid: i32,
+    opcode: OpCode,
+    sent: Instant,
+    purpose: Purpose<T>,
+}
+
+enum Purpose<T> {
+    User { token: T, watch: Option<NodePath> },
+    Errand(u64),
+}
+
+enum Waiting<T> {
+    Request(Request, T),
+    Errand(u64),
+}
+
+impl<T, W: Clone + Default> Machine<T, W> {
+    /// A client that wants a session. The first event is a [`Event::Dial`].
+    pub fn new(config: Config) -> Self {
+        let mut machine = Self {
+            hosts: Hosts::new(config.hosts),
+            link: Link::Down,
+            session: None,
+            closing: false,
+            last_zxid: 0,
+            last_xid: 0,
+            out: BytesMut::new(),
+            skip: 0,
+            in_flight: VecDeque::new(),
+            waiting: VecDeque::new(),
+            errands: BTreeMap::new(),
+            interrupted: Vec::new(),
+            next_errand: 0,
+            lists_ephemerals: true,
+            watches: WatchTable::default(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            config,
+        };
+        machine.dial();
+        machine
+    }
+
+    /// Gives a request its place. Its outcome comes as an [`Event::Reply`] with `token`.
+    ///
+    /// # Errors
+    ///
+    /// The token back, and why the request was not accepted: `Overloaded`, `Closed`, `TooLarge`. Nothing was sent.
+    pub fn submit(&mut self, now: Instant, request: Request, token: T) -> Result<(), (T, Error)> {
+        if self.closing {
+            return Err((token, Error::Closed));
+        }
+        match Errand::new(request) {
+            Ok(errand) => self.start_errand(now, errand, token),
+            Err(_) if self.ordinary() >= self.config.max_in_flight => {
+                return Err((token, Error::Overloaded));
+            }
+            Err(request) if self.is_up() => return self.send_user(now, request, token),
+            Err(request) => self.waiting.push_back(Waiting::Request(request, token)),
+        }
+        Ok(())
+    }
+
+    /// How many requests wait for an answer that are not clean-up: each errand stands in exactly one of the three.
+    fn ordinary(&self) -> usize {
+        self.in_flight.len() + self.waiting.len() + self.interrupted.len() - self.errands.len()
+    }
+
+    fn start_errand(&mut self, now: Instant, errand: Errand, token: T) {
+        self.closing = errand.is_close();
+        self.next_errand += 1;
+        let key = self.next_errand;
+        self.errands.insert(key, (errand, token));
+        if self.is_up() {
+            self.send_step(now, key);
+        } else {
+            self.waiting.push_back(Waiting::Errand(key));
+        }
+        if self.closing && self.session.is_none() {
+            self.finish();
+        }
+    }
+
+    /// A stream to the dialled host is open: the handshake is written.
+    pub fn connected(&mut self, now: Instant) {
+        if matches!(self.link, Link::Closed) {
+            return;
+        }
+        self.out.clear();
+        self.skip = 0;
+        let session = self.session.as_ref();
+        let request = ConnectRequest {
+            last_zxid_seen: self.last_zxid,
+            timeout_ms: i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX),
+            session_id: session.map_or(0, |session| session.id.0),
+            password: session.map_or([0; 16], |session| session.password),
+            read_only: Some(false),
+        };
+        self.write_frame(|w| request.write(w));
+        self.link = Link::Handshake { sent: now };
+    }
+
+    /// The dial failed, or the stream is gone. Requests in flight are told; errands go on on the next connection.
+    pub fn disconnected(&mut self, now: Instant) {
+        if matches!(self.link, Link::Closed) {
+            return;
+        }
+        if self.is_up() {
+            self.events.push_back(Event::Suspended);
+        }
+        self.link = Link::Down;
+        for entry in std::mem::take(&mut self.in_flight) {
+            match entry.purpose {
+                Purpose::User { token, .. } => self.answer(token, Err(Error::ConnectionLost), None),
+                Purpose::Errand(key) => {
+                    if let Some((errand, _)) = self.errands.get_mut(&key) {
+                        errand.lost();
+                        self.interrupted.push(key);
+                    }
+                }
+            }
+        }
+        self.check_lease(now);
+        self.dial();
+    }
+
+    /// Until when the server must keep the current session.
+    pub fn lease(&self) -> Option<Instant> {
+        self.session.as_ref().map(|session| session.lease)
+    }
+
+    /// What is to be done or known next.
+    pub fn poll_event(&mut self) -> Option<Event<T, W>> {
+        self.events.pop_front()
+    }
+
+    /// As [`poll_event`](Self::poll_event), all of them at once, into an empty queue.
+    pub fn swap_events(&mut self, events: &mut VecDeque<Event<T, W>>) {
+        if events.is_empty() {
+            std::mem::swap(&mut self.events, events);
+        } else {
+            events.append(&mut self.events);
+        }
+    }
+
+    /// Ends the client at once, without a word to the server: whoever waits is told `Closed`.
+    pub fn abort(&mut self) {
+        self.closing = true;
+        self.finish();
+    }
+
+    /// The bytes to send; the caller takes out what it has sent. Empty while no stream is open.
+    pub fn transmit(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+
+    /// What the machine has done so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Forgets watches that nobody waits for, so that they are not re-armed. The server keeps them until they fire.
+    pub fn retain_watches(&mut self, keep: impl Fn(&W) -> bool) {
+        self.watches.retain(keep);
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up(_))
+    }
+
+    fn dial(&mut self) {
+        if self.closing && self.session.is_none() {
+            return self.finish();
+        }
+        self.out.clear();
+        let (host, pause) = self.hosts.next(self.config.max_backoff);
+        self.events.push_back(Event::Dial { host, pause });
+    }
+
+    fn renew_lease(&mut self, sent: Instant) {
+        if let Some(session) = &mut self.session {
+            session.lease = session.lease.max(sent + session.timeout);
+        }
+    }
+
+    fn check_lease(&mut self, now: Instant) {
+        if self.session.as_ref().is_some_and(|session| now >= session.lease) {
+            self.lose_session();
+        }
+    }
+
+    /// Everything that was bound to the session is told, once. What is submitted from here on is for the next one.
+    fn lose_session(&mut self) {
+        self.session = None;
+        self.events.push_back(Event::Lost);
+        self.fail_all(&Error::SessionExpired);
+        if self.closing {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if matches!(self.link, Link::Closed) {
+            return;
+        }
+        self.link = Link::Closed;
+        self.out.clear();
+        if self.session.take().is_some() {
+            self.events.push_back(Event::Lost);
+        }
+        self.fail_all(&Error::Closed);
+        self.events.push_back(Event::Closed);
+    }
+
+    fn fail_all(&mut self, error: &Error) {
+        let watches = self.watches.drain();
+        if !watches.is_empty() {
+            self.events.push_back(Event::Fired { watches, outcome: Err(error.clone()) });
+        }
+        self.interrupted.clear();
+        for entry in std::mem::take(&mut self.in_flight) {
+            if let Purpose::User { token, .. } = entry.purpose {
+                self.answer(token, Err(error.clone()), None);
+            }
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            if let Waiting::Request(_, token) = waiting {
+                self.answer(token, Err(error.clone()), None);
+            }
+        }
+        for (errand, token) in std::mem::take(&mut self.errands).into_values() {
+            // A session that is over is what a close asks for.
+            let outcome = if errand.is_close() { Ok(Reply::Closed) } else { Err(error.clone()) };
+            self.answer(token, outcome, None);
+        }
+    }
+
+    fn answer(&mut self, token: T, outcome: Result<Reply, Error>, watch: Option<W>) {
+        self.events.push_back(Event::Reply { token, outcome, watch });
+    }
+}
+
+// The session's password must not reach a log.
+impl<T, W> fmt::Debug for Machine<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine")
+            .field("link", &self.link)
+            .field("session", &self.session.as_ref().map(|session| session.id))
+            .field("in_flight", &self.in_flight.len())
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

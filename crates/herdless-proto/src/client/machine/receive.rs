@@ -1,0 +1,197 @@
+//! What the server sends.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use herdless_core::{Error, NodePath, Reply, SessionId, WatchKind};
+
+use super::super::event::Event;
+use super::super::link::{Link, LinkError, Up};
+use super::{InFlight, Machine, OpenSession, Purpose, Waiting};
+use crate::codec::{
+    ConnectResponse, NOTIFICATION_XID, PING_XID, Reader, ReplyHeader, SET_WATCHES_XID, read_event, read_reply,
+};
+use crate::frame::{self, FrameError};
+
+impl<T, W: Clone + Default> Machine<T, W> {
+    /// Reads what the server sent, as far as it is there in whole frames.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the protocol: hang up, and call [`disconnected`](Self::disconnected).
+    pub fn receive(&mut self, now: Instant, buffer: &mut BytesMut) -> Result<(), LinkError> {
+        if let Link::Up(up) = &mut self.link {
+            up.last_received = now;
+        }
+        loop {
+            if self.skip > 0 {
+                let part = self.skip.min(buffer.len());
+                buffer.advance(part);
+                self.skip -= part;
+                self.counters.bytes_in += part as u64;
+            }
+            if matches!(self.link, Link::Down | Link::Closed) {
+                buffer.clear();
+                return Ok(());
+            }
+            let length = match frame::next_frame(buffer, self.config.max_reply) {
+                Ok(Some(length)) => length,
+                Ok(None) => return Ok(()),
+                Err(error) => match self.oversized(error, buffer)? {
+                    true => continue,
+                    false => return Ok(()),
+                },
+            };
+            let mut reader = Reader::new(&buffer[4..4 + length]);
+            match self.link {
+                Link::Handshake { sent } => {
+                    let response = ConnectResponse::read(&mut reader)?;
+                    self.handshake_answered(now, sent, &response);
+                }
+                _ => self.reply(now, &mut reader)?,
+            }
+            frame::consume(buffer, length);
+            self.counters.bytes_in += 4 + length as u64;
+        }
+    }
+
+    /// A reply that is too large is that one request's error. Whether its header was there; its body is skipped.
+    pub(super) fn oversized(&mut self, error: FrameError, buffer: &mut BytesMut) -> Result<bool, LinkError> {
+        let (Ok(length), Link::Up(_)) = (usize::try_from(error.length), self.link) else {
+            return Err(error.into());
+        };
+        let Some(header) = buffer.get(4..20) else {
+            return Ok(false);
+        };
+        let header = ReplyHeader::read(&mut Reader::new(header))?;
+        let entry = self.expect(header.xid)?;
+        let error = Error::TooLarge { what: "reply", length, limit: error.limit };
+        match entry.purpose {
+            Purpose::User { token, .. } => self.answer(token, Err(error), None),
+            Purpose::Errand(key) => self.end_errand(key, Err(error)),
+        }
+        buffer.advance(4);
+        self.counters.bytes_in += 4;
+        self.skip = length;
+        Ok(true)
+    }
+
+    pub(super) fn handshake_answered(&mut self, now: Instant, sent: Instant, response: &ConnectResponse) {
+        let id = SessionId(response.session_id);
+        if self.session.as_ref().is_some_and(|session| session.id != id || response.timeout_ms <= 0) {
+            // Another session than the one asked for is an expiry too, whatever the server calls it.
+            self.lose_session();
+        }
+        if matches!(self.link, Link::Closed) {
+            return;
+        }
+        let Ok(timeout @ 1..) = u64::try_from(response.timeout_ms) else {
+            self.link = Link::Down;
+            self.dial();
+            return;
+        };
+        let timeout = Duration::from_millis(timeout);
+        let resumed = self.session.is_some();
+        self.session = Some(OpenSession { id, password: response.password, timeout, lease: sent + timeout });
+        self.link = Link::Up(Up::new(now));
+        self.hosts.accepted();
+        self.counters.connects += 1;
+        self.events.push_back(if resumed { Event::Resumed { timeout } } else { Event::Opened { id, timeout } });
+        self.rearm();
+        for key in std::mem::take(&mut self.interrupted) {
+            self.send_step(now, key);
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Errand(key) => self.send_step(now, key),
+                Waiting::Request(request, token) => {
+                    if let Err((token, error)) = self.send_user(now, request, token) {
+                        self.answer(token, Err(error), None);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn reply(&mut self, now: Instant, r: &mut Reader<'_>) -> Result<(), LinkError> {
+        let header = ReplyHeader::read(r)?;
+        match header.xid {
+            NOTIFICATION_XID => {
+                self.counters.watch_events += 1;
+                if let Some(event) = read_event(r)? {
+                    let watches = self.watches.fire(&event);
+                    self.events.push_back(Event::Fired { watches, outcome: Ok(event) });
+                }
+                return Ok(());
+            }
+            PING_XID => {
+                if let Link::Up(up) = &mut self.link
+                    && let Some(sent) = up.ping_sent.take()
+                {
+                    self.renew_lease(sent);
+                }
+                return Ok(());
+            }
+            SET_WATCHES_XID if header.err != 0 => {
+                return Err(LinkError::NotRearmed { code: header.err });
+            }
+            SET_WATCHES_XID => return Ok(()),
+            _ => {}
+        }
+        let entry = self.expect(header.xid)?;
+        let outcome = match read_reply(entry.opcode, header.err, r) {
+            Ok(outcome) => outcome,
+            Err(malformed) => {
+                match entry.purpose {
+                    Purpose::User { token, .. } => {
+                        let error = Error::Protocol(malformed.to_string().into());
+                        self.answer(token, Err(error), None);
+                    }
+                    // Clean-up goes on after the reconnect, as if the reply had been lost.
+                    Purpose::Errand(_) => self.in_flight.push_front(entry),
+                }
+                return Err(malformed.into());
+            }
+        };
+        // Only here: the events of one change share its zxid, and taking it from the first would lose the others if
+        // the connection went in between.
+        self.last_zxid = self.last_zxid.max(header.zxid);
+        if outcome != Err(Error::SessionExpired) {
+            self.renew_lease(entry.sent);
+        }
+        match entry.purpose {
+            Purpose::User { token, watch } => {
+                let watch = watch.and_then(|path| self.leave_watch(path, &outcome));
+                self.answer(token, outcome, watch);
+            }
+            Purpose::Errand(key) => self.advance_errand(now, key, outcome),
+        }
+        Ok(())
+    }
+
+    pub(super) fn expect(&mut self, xid: i32) -> Result<InFlight<T>, LinkError> {
+        let expected = self.in_flight.front().map(|entry| entry.xid);
+        match self.in_flight.pop_front() {
+            Some(entry) if entry.xid == xid => Ok(entry),
+            other => {
+                // It stays in flight: the disconnect that follows tells it.
+                if let Some(entry) = other {
+                    self.in_flight.push_front(entry);
+                }
+                Err(LinkError::OutOfOrder { got: xid, expected })
+            }
+        }
+    }
+
+    pub(super) fn leave_watch(&mut self, path: NodePath, outcome: &Result<Reply, Error>) -> Option<W> {
+        let kind = match outcome {
+            Ok(Reply::Exists(None)) => WatchKind::Exists,
+            Ok(Reply::Exists(Some(_)) | Reply::Data(..)) => WatchKind::Data,
+            Ok(Reply::Children(..)) => WatchKind::Children,
+            _ => return None,
+        };
+        let watch = W::default();
+        self.watches.add(kind, path, watch.clone());
+        Some(watch)
+    }
+}

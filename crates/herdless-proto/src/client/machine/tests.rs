@@ -1,0 +1,113 @@
+use herdless_core::{Exists, GetData};
+
+use super::*;
+use crate::MAX_FRAME;
+use crate::codec::{ConnectResponse, Reader};
+use crate::codec::{ReadError, read_request};
+use crate::server::{Incoming, Machine as Server};
+
+const TIMEOUT: Duration = Duration::from_secs(9);
+
+/// A client with a session at a server, both ends in hand.
+fn connected() -> (Machine<u32, ()>, Server, Instant) {
+    #[expect(clippy::disallowed_methods, reason = "an Instant has no other origin; only differences to it matter")]
+    let now = Instant::now();
+    let mut client = Machine::new(Config {
+        hosts: 1,
+        session_timeout: TIMEOUT,
+        connect_timeout: TIMEOUT,
+        max_backoff: TIMEOUT,
+        max_in_flight: 100,
+        max_reply: MAX_FRAME,
+    });
+    client.connected(now);
+    let mut server = Server::new();
+    assert!(matches!(server.poll(client.transmit(), 1), Ok(Some(Incoming::Connect(_)))));
+    server.accept(&ConnectResponse { timeout_ms: 9_000, session_id: 7, password: [7; 16], read_only: None });
+    client.receive(now, server.transmit()).unwrap();
+    while client.poll_event().is_some() {}
+    (client, server, now)
+}
+
+fn exists() -> Request {
+    Request::Exists(Exists { path: NodePath::root(), watch: false })
+}
+
+#[test]
+fn request_numbers_begin_again_at_1_and_never_reach_the_special_ones() {
+    let (mut client, mut server, now) = connected();
+    client.last_xid = i32::MAX - 2;
+    for token in 0..4 {
+        client.submit(now, exists(), token).unwrap();
+    }
+    let xids: Vec<_> = client.in_flight.iter().map(|entry| entry.xid).collect();
+    assert_eq!(xids, [i32::MAX - 1, i32::MAX, 1, 2]);
+    let sent = client.transmit().clone();
+    assert_eq!(sent[4..8], (i32::MAX - 1).to_be_bytes());
+    while let Some(incoming) = server.poll(client.transmit(), 1).unwrap() {
+        let Incoming::Request { ticket, .. } = incoming else {
+            panic!("{incoming:?}");
+        };
+        server.reply(&ticket, 1, &Ok(Reply::Exists(None)));
+    }
+    client.receive(now, server.transmit()).unwrap();
+    for expected in 0..4 {
+        assert!(matches!(
+            client.poll_event(),
+            Some(Event::Reply { token, outcome: Ok(Reply::Exists(None)), .. }) if token == expected
+        ));
+    }
+}
+
+#[test]
+fn a_request_that_is_not_sent_takes_no_number() {
+    let (mut client, _, now) = connected();
+    let large = Request::GetData(GetData {
+        path: NodePath::parse(&format!("/{}", "x".repeat(MAX_FRAME))).unwrap(),
+        watch: false,
+    });
+    assert!(client.submit(now, large, 0).is_err());
+    assert!(client.transmit().is_empty() && client.in_flight.is_empty());
+    client.submit(now, exists(), 1).unwrap();
+    assert_eq!(client.in_flight[0].xid, 1);
+}
+
+#[test]
+fn an_errand_stands_in_one_place_at_a_time() {
+    let (mut client, _, now) = connected();
+    let find = || Request::FindOwn(herdless_core::FindOwn { prefix: NodePath::root(), data: bytes::Bytes::new() });
+    client.submit(now, find(), 0).unwrap();
+    client.submit(now, exists(), 1).unwrap();
+    assert_eq!(client.ordinary(), 1);
+    client.disconnected(now);
+    assert_eq!(client.interrupted.len(), 1);
+    assert_eq!(client.ordinary(), 0);
+    client.submit(now, find(), 2).unwrap();
+    client.submit(now, exists(), 3).unwrap();
+    client.disconnected(now);
+    assert_eq!((client.interrupted.len(), client.waiting.len()), (1, 2));
+    assert_eq!(client.ordinary(), 1);
+}
+
+#[test]
+fn nothing_of_a_handshake_is_left_to_send_once_it_is_given_up() {
+    let (mut client, _, now) = connected();
+    client.disconnected(now);
+    client.connected(now);
+    assert!(!client.transmit().is_empty());
+    // The lease ends before the handshake is answered: it asked for a session that is given up.
+    client.handle_timeout(now + TIMEOUT);
+    assert!(client.transmit().is_empty());
+    assert!(client.lease().is_none());
+}
+
+#[test]
+fn what_is_written_is_what_a_server_reads() {
+    let (mut client, _, now) = connected();
+    client.submit(now, exists(), 0).unwrap();
+    let out = client.transmit().split();
+    let mut reader = Reader::new(&out[4..]);
+    assert_eq!((reader.int(), reader.int()), (Ok(1), Ok(3)));
+    let read: Result<_, ReadError> = read_request(OpCode::Exists, &mut reader);
+    assert_eq!(read.unwrap().0, exists());
+}

@@ -1,0 +1,54 @@
+//! What is due when.
+
+use std::time::Instant;
+
+use super::super::link::Link;
+use super::Machine;
+use crate::codec::write_ping;
+
+impl<T, W: Clone + Default> Machine<T, W> {
+    /// When [`handle_timeout`](Self::handle_timeout) is due. It changes with every other call; a deadline that was
+    /// given earlier and is now too early does no harm.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match (&self.link, &self.session) {
+            (Link::Up(up), Some(session)) => {
+                let dead = up.dead_at(session.timeout, session.lease);
+                Some(up.ping_at(session.timeout, session.lease).map_or(dead, |ping| ping.min(dead)))
+            }
+            (Link::Handshake { sent }, session) => {
+                let late = *sent + self.config.connect_timeout;
+                Some(session.as_ref().map_or(late, |session| session.lease.min(late)))
+            }
+            (Link::Down, Some(session)) => Some(session.lease),
+            _ => None,
+        }
+    }
+
+    /// Does what is due: a ping, the end of a connection that is silent, the end of a session that no server has
+    /// confirmed in time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match (&mut self.link, &self.session) {
+            (Link::Up(up), Some(session)) if now >= up.dead_at(session.timeout, session.lease) => {
+                self.disconnected(now)
+            }
+            (Link::Up(up), Some(session))
+                if up.ping_at(session.timeout, session.lease).is_some_and(|ping| now >= ping) =>
+            {
+                up.ping_sent = Some(now);
+                up.last_sent = now;
+                self.write_frame(write_ping);
+            }
+            (Link::Handshake { sent }, _) if now >= *sent + self.config.connect_timeout => self.disconnected(now),
+            (Link::Handshake { .. } | Link::Down, Some(session)) if now >= session.lease => {
+                // A handshake under way asks for the session that is given up here, so it is given up too.
+                let redial = matches!(self.link, Link::Handshake { .. });
+                self.lose_session();
+                if redial && !matches!(self.link, Link::Closed) {
+                    self.link = Link::Down;
+                    self.dial();
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The client machine and the server machine against each other, in virtual time.
+
+#![expect(clippy::unwrap_used, reason = "what is not a test here is a test's helper")]
+
+#[path = "pair/errands.rs"]
+mod errands;
+#[path = "pair/faults.rs"]
+mod faults;
+#[path = "golden/frames.rs"]
+#[expect(dead_code, reason = "only the payloads are of interest here")]
+mod frames;
+#[path = "pair/fuzz.rs"]
+mod fuzz;
+#[path = "pair/harness.rs"]
+mod harness;
+#[path = "pair/limits.rs"]
+mod limits;
+#[path = "pair/offsets.rs"]
+mod offsets;
+#[path = "pair/requests.rs"]
+mod requests;
+#[path = "pair/session.rs"]
+mod session;
+#[path = "pair/watches.rs"]
+mod watches;

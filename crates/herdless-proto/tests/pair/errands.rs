@@ -1,0 +1,368 @@
+//! Requests of several steps: they survive reconnects, and never touch what is somebody else's.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use herdless_core::{Created, Error, EventKind, Refusal, Release, Reply, Request, SessionId, WatchEvent, Zxid};
+use herdless_memory::Tree;
+
+use crate::harness::{OTHER, Seen, World, path};
+use crate::requests::*;
+
+/// A client with a place in a queue, `/q/n-0000000000`.
+fn placed() -> (World, Created) {
+    let mut world = World::new();
+    world.other(node("/q")).unwrap();
+    let mine = made(&mut world, place("/q/n-", "me"));
+    world.forget();
+    (world, mine)
+}
+
+fn apply(tree: &mut Tree, request: Request) {
+    let outcome = tree.apply(OTHER, &request, 0, &mut Vec::new());
+    assert!(outcome.is_ok(), "{request:?}: {outcome:?}");
+}
+
+/// The queue is made anew and the first place in it is another's: same name, other node. If our node is still there,
+/// somebody has removed it by hand.
+fn remake(tree: &mut Tree) {
+    if tree.stat(&path("/q/n-0000000000")).is_some() {
+        apply(tree, delete("/q/n-0000000000"));
+    }
+    apply(tree, delete("/q"));
+    apply(tree, node("/q"));
+    apply(tree, place("/q/n-", "other"));
+}
+
+fn owner(world: &World) -> Option<i64> {
+    let stat = world.tree.stat(&path("/q/n-0000000000"));
+    stat.map(|stat| stat.ephemeral_owner)
+}
+
+#[test]
+fn a_release_is_one_request_when_nothing_goes_wrong() {
+    let (mut world, mine) = placed();
+    assert_eq!(world.call(release(&mine, false)), Ok(Reply::Released(true)));
+    assert_eq!(world.served, ["delete"]);
+    assert_eq!(owner(&world), None);
+    assert_eq!(world.call(release(&mine, false)), Ok(Reply::Released(false)), "it was released before");
+}
+
+#[test]
+fn a_release_that_hands_over_shows_as_a_change_of_the_data() {
+    let (mut world, mine) = placed();
+    world.other(watch_data(mine.path.as_str())).unwrap();
+    assert_eq!(world.call(release(&mine, true)), Ok(Reply::Released(true)));
+    assert_eq!(world.served, ["multi"]);
+    assert_eq!(world.other_fired, [WatchEvent { kind: EventKind::DataChanged, path: mine.path }]);
+    assert_eq!(owner(&world), None);
+}
+
+#[test]
+fn a_release_that_was_lost_on_its_way_is_done_after_the_reconnect() {
+    for hand_over in [false, true] {
+        let (mut world, mine) = placed();
+        let token = world.submit(release(&mine, hand_over));
+        world.cut();
+        world.settle();
+        assert_eq!(world.outcome(token), Some(Ok(Reply::Released(true))));
+        let act = if hand_over { "multi" } else { "delete" };
+        assert_eq!(world.served, ["connect", "sync", "exists", act]);
+        assert_eq!(owner(&world), None);
+    }
+}
+
+#[test]
+fn a_release_whose_reply_was_lost_is_not_sent_again() {
+    for hand_over in [false, true] {
+        let (mut world, mine) = placed();
+        let token = world.submit(release(&mine, hand_over));
+        world.cut_replies();
+        assert_eq!(owner(&world), None, "it took effect");
+        world.settle();
+        assert_eq!(world.outcome(token), Some(Ok(Reply::Released(true))));
+        assert_eq!(world.served[1..], ["connect", "sync", "exists"]);
+    }
+}
+
+#[test]
+fn a_release_that_took_effect_spares_the_name_that_is_anothers_by_then() {
+    for hand_over in [false, true] {
+        let (mut world, mine) = placed();
+        let token = world.submit(release(&mine, hand_over));
+        world.cut_replies();
+        remake(&mut world.tree);
+        world.settle();
+        assert!(matches!(world.outcome(token), Some(Ok(Reply::Released(_)))));
+        assert_eq!(owner(&world), Some(OTHER.0));
+    }
+}
+
+#[test]
+fn a_release_that_took_no_effect_spares_the_name_that_is_anothers_by_then() {
+    for hand_over in [false, true] {
+        let (mut world, mine) = placed();
+        let token = world.submit(release(&mine, hand_over));
+        world.cut();
+        remake(&mut world.tree);
+        world.settle();
+        assert!(matches!(world.outcome(token), Some(Ok(Reply::Released(_)))));
+        assert_eq!(owner(&world), Some(OTHER.0));
+    }
+}
+
+#[test]
+fn a_release_catches_up_before_it_looks_as_the_next_server_may_be_behind() {
+    let (mut world, mine) = placed();
+    let token = world.submit(release(&mine, false));
+    world.cut_replies();
+    remake(&mut world.tree);
+    // Until it is told to catch up, this server still shows the node as it was.
+    let (behind, stat) = (Rc::new(Cell::new(true)), mine.stat);
+    world.script.request = Some(Box::new(move |request| match request {
+        Request::Sync(_) => {
+            behind.set(false);
+            None
+        }
+        Request::Exists(_) if behind.get() => Some(Ok(Reply::Exists(Some(stat)))),
+        _ => None,
+    }));
+    world.settle();
+    assert!(matches!(world.outcome(token), Some(Ok(Reply::Released(_)))));
+    assert_eq!(owner(&world), Some(OTHER.0));
+}
+
+#[test]
+fn a_release_of_an_earlier_session_sends_nothing() {
+    let (mut world, mine) = placed();
+    world.expire();
+    world.settle();
+    remake(&mut world.tree);
+    world.served.clear();
+    assert_eq!(world.call(release(&mine, true)), Err(Error::SessionExpired));
+    assert!(world.served.is_empty());
+    // Nor does one that was submitted while the client had no session at all.
+    world.expire();
+    world.reachable = false;
+    world.settle();
+    let token = world.submit(release(&mine, true));
+    world.reachable = true;
+    world.settle();
+    assert_eq!(world.outcome(token), Some(Err(Error::SessionExpired)));
+    assert_eq!(owner(&world), Some(OTHER.0));
+}
+
+#[test]
+fn a_release_that_the_server_refuses_ends_with_its_refusal() {
+    let (mut world, mine) = placed();
+    let refusal = Error::Refused(Refusal::NoAuth);
+    let answer = refusal.clone();
+    world.script.request = Some(Box::new(move |_| Some(Err(answer.clone()))));
+    assert_eq!(world.call(release(&mine, false)), Err(refusal.clone()));
+    assert_eq!(world.call(find("/q/n-", "me")), Err(refusal));
+}
+
+#[test]
+fn a_search_catches_up_lists_the_sessions_nodes_and_reads_the_newest_first() {
+    let (mut world, mine) = placed();
+    let newer = made(&mut world, place("/q/n-", "me too"));
+    world.served.clear();
+    assert_eq!(world.call(find("/q/n-", "me too")), Ok(Reply::Found(Some(newer))));
+    assert_eq!(world.served, ["sync", "get_ephemerals", "get_data"]);
+    assert_eq!(world.call(find("/q/n-", "me")), Ok(Reply::Found(Some(mine))));
+}
+
+#[test]
+fn a_search_finds_neither_other_data_nor_other_sessions_nor_other_names() {
+    let (mut world, _) = placed();
+    world.other(place("/q/n-", "theirs")).unwrap();
+    for missing in [find("/q/n-", "theirs"), find("/q/m-", "me")] {
+        assert_eq!(world.call(missing), Ok(Reply::Found(None)));
+    }
+    // The server that cannot list: the children of the directory are everybody's.
+    world.script.request = Some(Box::new(unimplemented));
+    for missing in [find("/q/n-", "theirs"), find("/q/m-", "me")] {
+        assert_eq!(world.call(missing), Ok(Reply::Found(None)));
+    }
+    assert_eq!(world.call(find("/none/n-", "me")), Ok(Reply::Found(None)));
+}
+
+#[test]
+fn a_create_whose_reply_was_lost_is_found() {
+    let (mut world, _) = placed();
+    let create = world.submit(place("/q/n-", "again"));
+    world.cut_replies();
+    assert_eq!(world.outcome(create), Some(Err(Error::ConnectionLost)));
+    let Ok(Reply::Found(Some(found))) = world.call(find("/q/n-", "again")) else {
+        panic!("{:?}", world.told());
+    };
+    assert_eq!(found.path, path("/q/n-0000000001"));
+    // One that did not arrive is not.
+    world.submit(place("/q/n-", "lost"));
+    world.cut();
+    assert_eq!(world.call(find("/q/n-", "lost")), Ok(Reply::Found(None)));
+}
+
+/// What ZooKeeper before 3.6 says to GetEphemerals.
+fn unimplemented(request: &Request) -> Option<Result<Reply, Error>> {
+    matches!(request, Request::GetEphemerals(_)).then_some(Err(Refusal::Unimplemented.into()))
+}
+
+#[test]
+fn a_server_that_cannot_list_a_sessions_nodes_has_the_directory_listed() {
+    let (mut world, mine) = placed();
+    world.other(place("/q/n-", "other")).unwrap();
+    world.script.request = Some(Box::new(unimplemented));
+    assert_eq!(world.call(find("/q/n-", "me")), Ok(Reply::Found(Some(mine))));
+    assert_eq!(world.served, ["sync", "get_ephemerals", "get_children", "get_data", "get_data"]);
+}
+
+#[test]
+fn a_server_that_hangs_up_on_an_unknown_operation_is_asked_it_once() {
+    let (mut world, mine) = placed();
+    world.script.request = Some(Box::new(unimplemented));
+    world.script.hang_up = true;
+    assert_eq!(world.call(find("/q/n-", "me")), Ok(Reply::Found(Some(mine.clone()))));
+    assert_eq!(world.call(find("/q/n-", "me")), Ok(Reply::Found(Some(mine))));
+    let asked = world.served.iter().filter(|name| *name == "get_ephemerals");
+    assert_eq!(asked.count(), 1, "each time would cost a connection");
+    assert_eq!(world.when(&Seen::Suspended).len(), 1);
+}
+
+#[test]
+fn a_search_says_not_found_only_when_that_is_certain() {
+    for (refusal, certain) in [(Refusal::NoNode, true), (Refusal::NoAuth, true), (Refusal::Throttled, false)] {
+        let (mut world, _) = placed();
+        world.script.request =
+            Some(Box::new(move |request| matches!(request, Request::GetData(_)).then_some(Err(refusal.into()))));
+        let expected = match certain {
+            true => Ok(Reply::Found(None)),
+            false => Err(Error::Refused(refusal)),
+        };
+        assert_eq!(world.call(find("/q/n-", "me")), expected);
+    }
+}
+
+/// Runs an errand with the connection cut after each number of bytes in turn, until one number is beyond its end.
+fn cut_everywhere(start: impl Fn(&mut World) -> u32, check: impl Fn(&World, u32, u64)) {
+    for offset in 0.. {
+        let (mut world, _) = placed();
+        let begin = world.carried;
+        world.cut_at = [begin + offset, begin + offset + 120].into();
+        let token = start(&mut world);
+        world.settle();
+        world.assert_all_answered();
+        check(&world, token, offset);
+        if world.carried < begin + offset {
+            return;
+        }
+    }
+}
+
+fn own() -> Created {
+    placed().1
+}
+
+#[test]
+fn a_search_survives_a_cut_at_every_byte() {
+    let mine = own();
+    for lists in [true, false] {
+        cut_everywhere(
+            |world| {
+                world.script.request = (!lists).then_some(Box::new(unimplemented));
+                world.submit(find("/q/n-", "me"))
+            },
+            |world, token, offset| {
+                let found = Some(Ok(Reply::Found(Some(mine.clone()))));
+                assert_eq!(world.outcome(token), found, "cut after {offset}");
+            },
+        );
+    }
+}
+
+#[test]
+fn a_release_survives_a_cut_at_every_byte_and_never_takes_anothers_node() {
+    let mine = own();
+    for (hand_over, remade) in [(false, false), (true, false), (false, true), (true, true)] {
+        cut_everywhere(
+            |world| {
+                if remade {
+                    world.on_cut = Some(Box::new(remake));
+                }
+                world.submit(release(&mine, hand_over))
+            },
+            |world, token, offset| {
+                let released = matches!(world.outcome(token), Some(Ok(Reply::Released(_))));
+                assert!(released, "cut after {offset}: {:?}", world.told());
+                let was_cut = !world.when(&Seen::Suspended).is_empty();
+                let expected = (remade && was_cut).then_some(OTHER.0);
+                assert_eq!(owner(world), expected, "cut after {offset}");
+            },
+        );
+    }
+}
+
+#[test]
+fn a_close_survives_a_cut_at_every_byte() {
+    cut_everywhere(
+        |world| world.submit(Request::CloseSession),
+        |world, token, offset| {
+            let closed = Some(Ok(Reply::Closed));
+            assert_eq!(world.outcome(token), closed, "cut after {offset}");
+            assert_eq!(owner(world), None, "the session is over");
+            assert!(world.is_closed());
+        },
+    );
+}
+
+#[test]
+fn errands_that_were_interrupted_go_on_before_what_was_waiting() {
+    let (mut world, mine) = placed();
+    let release = world.submit(release(&mine, false));
+    world.cut();
+    let waiting = world.submit(children("/q"));
+    world.served.clear();
+    world.settle();
+    assert_eq!(world.served[..3], ["connect", "sync", "get_children"]);
+    assert!(matches!(world.outcome(release), Some(Ok(_))));
+    assert!(matches!(world.outcome(waiting), Some(Ok(_))));
+}
+
+#[test]
+fn an_expiry_at_any_byte_of_an_errand_ends_it_once() {
+    let mine = own();
+    let mut expired = 0;
+    for offset in 0..600 {
+        let (mut world, _) = placed();
+        world.cut_at.push_back(world.carried + offset);
+        world.on_cut = Some(Box::new(|tree| {
+            tree.close_session(SessionId(0x10001), &mut Vec::new());
+        }));
+        let tokens = [world.submit(release(&mine, true)), world.submit(find("/q/n-", "nothing"))];
+        world.settle();
+        for token in tokens {
+            match world.outcome(token) {
+                Some(Err(Error::SessionExpired)) => expired += 1,
+                Some(Ok(Reply::Released(true) | Reply::Found(None))) => {}
+                other => panic!("cut after {offset}: {other:?}"),
+            }
+        }
+        let lost = world.when(&Seen::Lost).len();
+        assert_eq!(lost, world.when(&Seen::Suspended).len(), "cut after {offset}");
+    }
+    assert!(expired > 300, "{expired}");
+}
+
+#[test]
+fn what_the_tests_release_is_what_a_recipe_would() {
+    let (world, mine) = placed();
+    assert_eq!(
+        release(&mine, true),
+        Request::Release(Release {
+            path: path("/q/n-0000000000"),
+            czxid: Zxid(world.tree.last_zxid().0),
+            session: SessionId(0x10001),
+            hand_over: true
+        })
+    );
+}
