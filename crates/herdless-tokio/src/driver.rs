@@ -65,7 +65,7 @@ impl Driver {
         let (deadline, lease) = self.shared.state.with(|state| {
             f(&mut state.machine, now, &mut self.reading);
             state.machine.swap_events(&mut self.events);
-            if self.writing.is_empty() {
+            if self.writing.is_empty() && !state.machine.may_wait() {
                 std::mem::swap(&mut self.writing, state.machine.transmit());
             }
             if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {

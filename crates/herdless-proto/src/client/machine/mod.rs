@@ -37,6 +37,10 @@ pub struct Machine<T, W> {
     last_zxid: i64,
     last_xid: i32,
     out: BytesMut,
+    /// How many of the requests in flight are still in `out`.
+    unsent: usize,
+    /// Whether something in `out` is not to wait for company.
+    is_urgent: bool,
     /// Bytes still to be dropped of a reply that was too large.
     skip: usize,
     in_flight: VecDeque<InFlight<T>>,
@@ -78,6 +82,9 @@ enum Waiting<T> {
     Errand(u64),
 }
 
+/// With fewer requests than this on the wire, nothing waits for company.
+const MANY: usize = 16;
+
 impl<T, W: Clone + Default> Machine<T, W> {
     /// A client that wants a session. The first event is a [`Event::Dial`].
     pub fn new(config: Config) -> Self {
@@ -89,6 +96,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
             last_zxid: 0,
             last_xid: 0,
             out: BytesMut::new(),
+            unsent: 0,
+            is_urgent: false,
             skip: 0,
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -215,7 +224,17 @@ impl<T, W: Clone + Default> Machine<T, W> {
 
     /// The bytes to send; the caller takes out what it has sent. Empty while no stream is open.
     pub fn transmit(&mut self) -> &mut BytesMut {
+        (self.unsent, self.is_urgent) = (0, false);
         &mut self.out
+    }
+
+    /// Whether the bytes to send may wait for more: many requests are on the wire already, and few are to follow.
+    ///
+    /// The server works off what is on the wire in order, so these few would wait there as long; and its replies are due,
+    /// so there will be another occasion. Meanwhile a stream of requests goes out in a fraction of the system calls.
+    pub fn may_wait(&self) -> bool {
+        let on_the_wire = self.in_flight.len().saturating_sub(self.unsent);
+        !self.is_urgent && on_the_wire >= MANY && self.unsent * 4 < on_the_wire
     }
 
     /// What the machine has done so far.

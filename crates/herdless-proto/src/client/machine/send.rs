@@ -84,6 +84,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
         writer.finish();
         self.last_xid = xid;
+        self.unsent += 1;
         self.counters.requests += 1;
         self.counters.bytes_out += 4 + length as u64;
         if let Link::Up(up) = &mut self.link {
@@ -127,6 +128,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
     }
 
     pub(super) fn write_frame(&mut self, fill: impl FnOnce(&mut Writer<'_>)) {
+        // Handshakes, pings, watches: the session depends on them.
+        self.is_urgent = true;
         let mut writer = Writer::frame(&mut self.out);
         fill(&mut writer);
         self.counters.bytes_out += 4 + writer.len() as u64;

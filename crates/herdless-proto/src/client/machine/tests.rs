@@ -111,3 +111,26 @@ fn what_is_written_is_what_a_server_reads() {
     let read: Result<_, ReadError> = read_request(OpCode::Exists, &mut reader);
     assert_eq!(read.unwrap().0, exists());
 }
+
+#[test]
+fn few_requests_behind_many_wait_for_company_and_pings_do_not() {
+    let (mut client, _, now) = connected();
+    let submit = |client: &mut Machine<u32, ()>, count: usize| {
+        (0..count).for_each(|_| client.submit(now, exists(), 0).unwrap());
+    };
+    submit(&mut client, 15);
+    assert!(!client.may_wait(), "nothing is on the wire yet");
+    client.transmit().clear();
+    submit(&mut client, 1);
+    assert!(!client.may_wait(), "15 are not many");
+    client.transmit().clear();
+    submit(&mut client, 3);
+    assert!(client.may_wait(), "16 on the wire, 3 behind them");
+    submit(&mut client, 1);
+    assert!(!client.may_wait(), "a quarter is company enough");
+    client.transmit().clear();
+    submit(&mut client, 1);
+    assert!(client.may_wait());
+    client.handle_timeout(now + TIMEOUT / 3);
+    assert!(!client.may_wait(), "a ping takes the rest along");
+}
