@@ -117,18 +117,18 @@ impl Wake for Parker {
 }
 
 /// A model: a closure that loom runs once for every order of its steps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
-    name: &'static str,
+    name: String,
     preemption_bound: Option<usize>,
     limit: Duration,
 }
 
 /// How a model went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Report {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// How many executions there were.
     pub executions: u64,
     /// How long they took.
@@ -139,8 +139,8 @@ pub struct Report {
 
 impl Model {
     /// An exhaustive model.
-    pub fn new(name: &'static str) -> Self {
-        Self { name, preemption_bound: None, limit: Duration::from_secs(120) }
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), preemption_bound: None, limit: Duration::from_secs(120) }
     }
 
     /// Leaves out the orders in which threads are interrupted more often than this. 3 finds what is to be found in

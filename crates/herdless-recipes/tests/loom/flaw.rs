@@ -19,6 +19,8 @@ pub(crate) enum Flaw {
     None,
     /// The predecessor is watched with `exists`: where it has just gone, nothing ever fires.
     WatchWithExists,
+    /// A watch is left on the predecessor's name whether there is a node or not.
+    WatchAnyName,
     /// The directory is watched, not the predecessor.
     WatchDirectory,
     /// A predecessor's death is taken for a hand-over.
@@ -67,6 +69,9 @@ impl Client for Flawed {
                     let answer = outcome?;
                     Ok(Answer { reply: Reply::Data(Default::default(), Default::default()), ..answer })
                 });
+            }
+            (Flaw::WatchAnyName, Request::GetData(GetData { path, watch: true })) => {
+                drop(self.inner.submit(Request::Exists(Exists { path: path.clone(), watch: true })));
             }
             (Flaw::WatchDirectory, Request::GetData(GetData { path, watch: watch @ true })) => {
                 *watch = false;

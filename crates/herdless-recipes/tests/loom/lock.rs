@@ -88,6 +88,12 @@ fn planted_watch_with_exists() {
 }
 
 #[test]
+#[should_panic(expected = "watches left")]
+fn planted_watch_a_name_that_never_comes() {
+    contenders("planted_watch_a_name_that_never_comes", 2, None, Flaw::WatchAnyName, false);
+}
+
+#[test]
 #[should_panic(expected = "deadlock")]
 fn planted_keep_node_on_release() {
     contenders("planted_keep_node_on_release", 2, None, Flaw::KeepNodeOnRelease, false);
@@ -172,6 +178,7 @@ fn poll_times<F: Future>(polls: usize, future: F) -> Option<F::Output> {
 fn dropped_at_every_poll(name: &'static str, flaw: Flaw) {
     let (waiting, held) = (Count::default(), Count::default());
     for polls in 0..=6 {
+        let name = format!("{name}/{polls}");
         let (waiting_in, held_in) = (waiting.clone(), held.clone());
         Model::new(name).preemption_bound(3).check(move || {
             let world = World::new(flaw);
@@ -270,7 +277,7 @@ fn planted_hand_over_on_giving_up() {
 /// The k-th answer to one contender is lost, its request carried out; the connection is made again at once.
 fn reply_lost(name: &'static str, flaw: Flaw) {
     for replies in 0..=4 {
-        Model::new(name).check(move || {
+        Model::new(format!("{name}/{replies}")).check(move || {
             let world = World::new(flaw);
             let client = world.connect();
             world.server.lose_reply_after(&client, replies);
@@ -298,7 +305,7 @@ fn planted_create_blindly() {
 #[test]
 fn cancelled_with_the_reply_lost() {
     for polls in 0..=3 {
-        Model::new("cancelled_with_the_reply_lost").check(move || {
+        Model::new(format!("cancelled_with_the_reply_lost/{polls}")).check(move || {
             let world = World::new(Flaw::None);
             let victim = world.connect();
             world.server.delay_replies(&victim);
