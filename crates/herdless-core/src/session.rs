@@ -81,6 +81,11 @@ impl Session {
         self.state() != SessionState::Lost && self.0.is_live()
     }
 
+    /// A number that grows with every change of the state: as long as it is the same, the connection was not lost.
+    pub fn revision(&self) -> u64 {
+        self.0.poll_state(0, None).0
+    }
+
     /// A number for the next attempt to make a node.
     pub fn next_attempt(&self) -> AttemptId {
         self.0.next_attempt()

@@ -121,6 +121,11 @@ impl Shared {
     }
 
     fn submit(&self, request: Request) -> Response {
+        if request == Request::CloseSession {
+            // Before it is sent: the server gives away what the session holds as soon as it reads this, and no guard may
+            // be valid then.
+            self.set(SessionState::Lost);
+        }
         let slot = Slot::default();
         let now = now();
         let (submitted, driver) = self.state.with(|state| {

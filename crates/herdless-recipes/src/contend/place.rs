@@ -53,16 +53,20 @@ impl<C: Client + Clone> Place<C> {
     }
 
     async fn wait_for_turn(&self, line: &Line) -> Result<(), Error> {
+        let mut revision = self.session.revision();
         let mut ahead = line.ahead_by_number(&self.client, &self.created.path).await?;
         while let Ahead::Somebody(watch) = ahead {
             let event = watch.await?;
             // A holder leaves with set + delete in one change, which fires "changed"; everything else that removes a
             // node fires "deleted". So "changed" proves that the one ahead was the first, and we are now: nothing is
-            // read. "Deleted" proves nothing, since it may have been a waiter.
-            ahead = match event.kind {
-                EventKind::DataChanged if !line.confirm => Ahead::Nobody,
-                _ => line.ahead_by_list(&self.client, &self.created.path).await?,
-            };
+            // read. "Deleted" proves nothing, since it may have been a waiter; nor does what a reconnect found out, since
+            // it tells of the name and not of the node that we watched.
+            let is_hand_over = event.kind == EventKind::DataChanged && self.session.revision() == revision;
+            if is_hand_over && !line.confirm {
+                return Ok(());
+            }
+            revision = self.session.revision();
+            ahead = line.ahead_by_list(&self.client, &self.created.path).await?;
         }
         Ok(())
     }
