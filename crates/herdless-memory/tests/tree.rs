@@ -1,5 +1,7 @@
 //! The tree against what Apache ZooKeeper does, one behaviour a test.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 use herdless_core::{
     Acl, Create, CreateMode, Delete, Error, EventKind, Exists, GetChildren, GetData, Multi, MultiOp, MultiReply,
     NodePath, Permissions, Refusal, Release, Reply, Request, SessionId, SetData, Stat, Version, WatchEvent, WatchKind,

@@ -8,7 +8,9 @@
 //! of the line.
 
 mod contend;
+mod guard;
 mod lock;
 
 pub use contend::{Contender, Token};
-pub use lock::{Lock, LockBuilder, LockGuard, Ticket};
+pub use guard::LockGuard;
+pub use lock::{Lock, LockBuilder, Ticket};

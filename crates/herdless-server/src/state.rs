@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use herdless_core::{Mutex, Reply, Request, SessionId, StdMutex, WatchKind, Zxid};
+use herdless_core::{Mutex, Reply, Request, SessionId, StdMutex, Zxid};
 use herdless_memory::{Fired, Tree};
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
 use herdless_proto::server::{Incoming, Machine, ReceiveError, Ticket};
@@ -256,14 +256,8 @@ impl State {
     fn rearm(&mut self, id: u64, session: SessionId, ticket: &Ticket, watches: &SetWatches, wakers: &mut Wakers) {
         let seen = Zxid(watches.relative_zxid);
         let mut fired = Fired::new();
-        for (kind, paths) in [
-            (WatchKind::Data, &watches.data),
-            (WatchKind::Exists, &watches.exists),
-            (WatchKind::Children, &watches.children),
-        ] {
-            for path in paths {
-                self.tree.rearm(session, kind, path, seen, &mut fired);
-            }
+        for (kind, path) in watches.iter() {
+            self.tree.rearm(session, kind, path, seen, &mut fired);
         }
         self.notify(fired, wakers);
         let zxid = self.tree.last_zxid().0;

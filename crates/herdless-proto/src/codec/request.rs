@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use herdless_core::{
     Acl, Create, CreateMode, Delete, Exists, GetChildren, GetData, GetEphemerals, Multi, MultiOp, NodePath,
-    Permissions, Request, SetData, Sync, Version,
+    Permissions, Request, SetData, Sync, Version, WatchKind,
 };
 
 use super::{Malformed, OpCode, PING_XID, Reader, SET_WATCHES_XID, Shape, Writer};
@@ -151,6 +151,15 @@ pub struct SetWatches {
     pub exists: Vec<NodePath>,
     /// Left by `get_children`.
     pub children: Vec<NodePath>,
+}
+
+impl SetWatches {
+    /// Every watch, with the list that it is in.
+    pub fn iter(&self) -> impl Iterator<Item = (WatchKind, &NodePath)> {
+        let lists =
+            [(WatchKind::Data, &self.data), (WatchKind::Exists, &self.exists), (WatchKind::Children, &self.children)];
+        lists.into_iter().flat_map(|(kind, paths)| paths.iter().map(move |path| (kind, path)))
+    }
 }
 
 /// Writes a SetWatches.

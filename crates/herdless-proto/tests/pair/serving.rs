@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herdless_core::{Error, Refusal, Request, SessionId, WatchKind, Zxid};
+use herdless_core::{Error, Refusal, Request, SessionId, Zxid};
 use herdless_memory::Fired;
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
 use herdless_proto::server::{Incoming, Ticket};
@@ -83,15 +83,8 @@ impl World {
             return conn.server.reply(ticket, zxid, &refused);
         }
         let mut fired = Fired::new();
-        for (kind, paths) in [
-            (WatchKind::Data, &watches.data),
-            (WatchKind::Exists, &watches.exists),
-            (WatchKind::Children, &watches.children),
-        ] {
-            for path in paths {
-                let seen = Zxid(watches.relative_zxid);
-                self.tree.rearm(session, kind, path, seen, &mut fired);
-            }
+        for (kind, path) in watches.iter() {
+            self.tree.rearm(session, kind, path, Zxid(watches.relative_zxid), &mut fired);
         }
         self.tell(fired);
         let conn = self.conn.as_mut().expect("it has just sent this");

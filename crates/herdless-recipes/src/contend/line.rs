@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use herdless_core::{
     Acl, Call, Client, ClientExt, Create, CreateMode, Created, Error, FindOwn, GetChildren, NodePath, Operation,
-    Refusal, Release, Request, Session, SessionId, Stat, Watch,
+    Refusal, Release, Request, SessionId, Stat, Watch,
 };
 
 use super::name::{STEM, Sequence};
-use super::place::{Place, Token};
+use super::token::Token;
 
 /// A line of contenders: where it is, and how one's own node is made.
 #[derive(Clone, Debug)]
@@ -43,9 +43,6 @@ pub(super) enum Ahead {
     Somebody(Watch),
 }
 
-/// How often missing parents are made before the server's "no node" is believed.
-const PARENT_ATTEMPTS: u32 = 3;
-
 impl Line {
     pub(crate) fn new(directory: NodePath) -> Self {
         let prefix = directory.child(STEM).expect("the stem is a valid name below any valid path");
@@ -57,43 +54,7 @@ impl Line {
         &self.directory
     }
 
-    /// Makes a node at the end of the line. Also tells how many were ahead at most; 0 says that the place is the first.
-    ///
-    /// 1 round trip; 2 where parents are missing.
-    pub(crate) async fn enter<C: Client + Clone + 'static>(&self, client: &C) -> Result<(Place<C>, u32), Error> {
-        let mut parent_attempts = 0;
-        loop {
-            let data = Bytes::from(format!("{}\n{}", self.owner, client.session().next_attempt()));
-            let create = client.call(self.create(&data)).on_abandon(self.undo_create(client, &data));
-            // Leaves with the create and is answered behind it, so it counts our node: one child is ourselves alone.
-            let parent = client.exists(&self.directory);
-            let created = match create.await {
-                Ok(created) => created,
-                Err(Error::Refused(Refusal::NoNode)) if parent_attempts < PARENT_ATTEMPTS => {
-                    parent_attempts += 1;
-                    self.make_parents(client).await?;
-                    continue;
-                }
-                Err(Error::ConnectionLost | Error::Uncertain(_)) => match self.find_own(client, &data).await? {
-                    Some(created) => created,
-                    None => continue,
-                },
-                Err(error) => return Err(error),
-            };
-            let Some(place) = Place::new(client, created) else {
-                continue;
-            };
-            let children = match parent.await {
-                Ok(Some(stat)) => stat.num_children,
-                // Not known is as good as contended: the place looks for itself.
-                Ok(None) | Err(_) => i32::MAX,
-            };
-            // None at all says that ours is gone already: not the same as being the first.
-            return Ok((place, u32::try_from(children - 1).unwrap_or(u32::MAX)));
-        }
-    }
-
-    fn create(&self, data: &Bytes) -> Create {
+    pub(super) fn create(&self, data: &Bytes) -> Create {
         Create {
             path: self.prefix.clone(),
             data: data.clone(),
@@ -104,7 +65,7 @@ impl Line {
 
     /// What becomes of a create that nobody waits for any more: the node it makes is taken away again, also where its
     /// reply is lost.
-    fn undo_create<C: Client + Clone + 'static>(
+    pub(super) fn undo_create<C: Client + Clone + 'static>(
         &self,
         client: &C,
         data: &Bytes,
@@ -119,7 +80,11 @@ impl Line {
 
     /// The node whose creation was not answered, if it was made. Its data has the attempt's number, and the search is
     /// for nodes of the current session only: one of an earlier session is no place to stand on.
-    async fn find_own<C: Client + Clone + 'static>(&self, client: &C, data: &Bytes) -> Result<Option<Created>, Error> {
+    pub(super) async fn find_own<C: Client + Clone + 'static>(
+        &self,
+        client: &C,
+        data: &Bytes,
+    ) -> Result<Option<Created>, Error> {
         match search(client, self.find(data)).await {
             // A session that is gone has taken the node with it, or will.
             Err(Error::SessionExpired) => Ok(None),
@@ -133,7 +98,7 @@ impl Line {
 
     /// Makes the missing levels of the directory as containers, which the server removes again when they are empty.
     /// One round trip for all of them: those that are there answer "exists", in order.
-    async fn make_parents<C: Client>(&self, client: &C) -> Result<(), Error> {
+    pub(super) async fn make_parents<C: Client>(&self, client: &C) -> Result<(), Error> {
         match self.make_levels(client, CreateMode::Container).await {
             // A server without containers.
             Err(Error::Refused(Refusal::Unimplemented)) => self.make_levels(client, CreateMode::Persistent).await,
@@ -277,9 +242,4 @@ pub(super) fn release(created: &Created, hand_over: bool) -> Release {
         session: SessionId(created.stat.ephemeral_owner),
         hand_over,
     }
-}
-
-/// The client's session, if it is the one that made this node.
-pub(super) fn session_of<C: Client>(client: &C, created: &Created) -> Option<Session> {
-    Some(client.session()).filter(|session| session.id().0 == created.stat.ephemeral_owner)
 }

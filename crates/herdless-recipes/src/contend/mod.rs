@@ -3,8 +3,9 @@
 mod line;
 mod name;
 mod place;
+mod token;
 
 pub use line::Contender;
 pub(crate) use line::Line;
 pub(crate) use place::Place;
-pub use place::Token;
+pub use token::Token;

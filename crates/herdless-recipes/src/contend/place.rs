@@ -2,23 +2,14 @@
 
 use std::fmt;
 
-use herdless_core::{Client, ClientExt, Created, Error, EventKind, NodePath, Request, Session, SessionState, Zxid};
+use bytes::Bytes;
+use herdless_core::{Client, ClientExt, Created, Error, EventKind, NodePath, Refusal, Request, Session, SessionState};
 
-use super::line::{Ahead, Line, release, session_of};
+use super::line::{Ahead, Line, release};
+use super::token::Token;
 
-/// A fencing token: the change that created the holder's node. No other grant ever has it, and a later grant has a
-/// greater one, over all locks of the ensemble.
-///
-/// Send it along with every write to the resource that the lock protects, and let the resource refuse a token smaller
-/// than one it has seen. Then a holder that was paused past the end of its session cannot do harm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub Zxid);
-
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+/// How often missing parents are made before the server's "no node" is believed.
+const PARENT_ATTEMPTS: u32 = 3;
 
 /// A node in a line. Dropping it leaves the line.
 pub(crate) struct Place<C: Client> {
@@ -30,10 +21,49 @@ pub(crate) struct Place<C: Client> {
     has_left: bool,
 }
 
-impl<C: Client + Clone> Place<C> {
+impl<C: Client + Clone + 'static> Place<C> {
+    /// Makes a node at the end of the line. Also tells how many were ahead at most; 0 says that the place is the first.
+    ///
+    /// 1 round trip; 2 where parents are missing.
+    pub(crate) async fn enter(line: &Line, client: &C) -> Result<(Self, u32), Error> {
+        let mut parent_attempts = 0;
+        loop {
+            let data = Bytes::from(format!("{}\n{}", line.owner, client.session().next_attempt()));
+            let create = client.call(line.create(&data)).on_abandon(line.undo_create(client, &data));
+            // Leaves with the create and is answered behind it, so it counts our node: one child is ourselves alone.
+            let parent = client.exists(line.directory());
+            let created = match create.await {
+                Ok(created) => created,
+                Err(Error::Refused(Refusal::NoNode)) if parent_attempts < PARENT_ATTEMPTS => {
+                    parent_attempts += 1;
+                    line.make_parents(client).await?;
+                    continue;
+                }
+                Err(Error::ConnectionLost | Error::Uncertain(_)) => match line.find_own(client, &data).await? {
+                    Some(created) => created,
+                    None => continue,
+                },
+                Err(error) => return Err(error),
+            };
+            let Some(place) = Self::new(client, created) else {
+                continue;
+            };
+            let children = match parent.await {
+                Ok(Some(stat)) => stat.num_children,
+                // Not known is as good as contended: the place looks for itself.
+                Ok(None) | Err(_) => i32::MAX,
+            };
+            // None at all says that ours is gone already: not the same as being the first.
+            return Ok((place, u32::try_from(children - 1).unwrap_or(u32::MAX)));
+        }
+    }
+
     /// The place on the node that was created; `None` where its session is over already.
-    pub(super) fn new(client: &C, created: Created) -> Option<Self> {
-        let session = session_of(client, &created)?;
+    fn new(client: &C, created: Created) -> Option<Self> {
+        let session = client.session();
+        if session.id().0 != created.stat.ephemeral_owner {
+            return None;
+        }
         Some(Self { client: client.clone(), session, created, is_holder: false, has_left: false })
     }
 

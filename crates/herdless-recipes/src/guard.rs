@@ -1,0 +1,166 @@
+//! A lock that is held.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Waker};
+
+use herdless_core::{
+    Client, ClientExt, Error, MultiOp, MultiReply, NodePath, Refusal, Session, SessionLost, Version, Watch,
+};
+
+use crate::contend::{Place, Token};
+
+/// The lock, held. Dropping it releases it, without waiting and without a runtime.
+#[must_use = "dropping a guard releases the lock"]
+pub struct LockGuard<C: Client> {
+    place: Place<C>,
+    /// Left on our own node by the first guarded write: as long as it has not fired, the node is the one it was.
+    watch: Mutex<Option<Watch>>,
+}
+
+impl<C: Client> LockGuard<C> {
+    pub(crate) fn new(place: Place<C>) -> Self {
+        Self { place, watch: Mutex::new(None) }
+    }
+
+    /// The fencing token of this grant.
+    pub fn token(&self) -> Token {
+        self.place.token()
+    }
+
+    /// The holder's node.
+    pub fn path(&self) -> &NodePath {
+        self.place.path()
+    }
+
+    /// The session that the lock is held with.
+    pub fn session(&self) -> &Session {
+        self.place.session()
+    }
+
+    /// Whether the server cannot have given the lock to anybody else yet: false from *(the sending of the last answered
+    /// request) + session timeout* on, by a monotonic clock. Sends nothing.
+    ///
+    /// Between this check and a write the process may be paused; only the [`token`](Self::token) covers that.
+    pub fn is_valid(&self) -> bool {
+        self.place.session().is_valid()
+    }
+
+    /// Waits until the lock is lost with its session. It owns what it needs, so it can run beside the guard's use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::future::Future;
+    /// # use herdless_core::Client;
+    /// # use herdless_recipes::LockGuard;
+    /// async fn work_while_held<C: Client>(guard: &LockGuard<C>, work: impl Future<Output = ()>) -> bool {
+    ///     tokio::select! {
+    ///         biased;
+    ///         () = guard.lost() => false,
+    ///         () = work => true,
+    ///     }
+    /// }
+    /// ```
+    pub fn lost(&self) -> SessionLost {
+        self.place.session().lost()
+    }
+}
+
+impl<C: Client + Clone + 'static> LockGuard<C> {
+    /// Carries out `operations`, all or none, only if the lock's node is still the one that this guard made.
+    ///
+    /// The first time 2 round trips: the node is read, its `czxid` compared with the token, and a watch left on it. From
+    /// then on 1, as long as the watch has not fired. The check itself is part of the multi.
+    ///
+    /// # Ordering
+    ///
+    /// As one change, after everything this session has submitted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the operations undone or done; never half done.
+    ///
+    /// # Errors
+    ///
+    /// `SessionExpired`, or `Refused(NoNode)`: the lock is lost; nothing changed. `MultiRefused` with the index of the
+    /// caller's operation. `ConnectionLost`: may or may not have happened.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use herdless_core::{Client, Error, MultiOp, NodePath, Version};
+    /// # use herdless_recipes::LockGuard;
+    /// async fn save<C: Client + Clone + 'static>(guard: &LockGuard<C>, path: &NodePath) -> Result<(), Error> {
+    ///     guard.multi(vec![MultiOp::set(path, "new state", Version::ANY)]).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn multi(&self, operations: Vec<MultiOp>) -> Result<Vec<MultiReply>, Error> {
+        if !self.is_node_watched() {
+            self.watch_node().await?;
+        }
+        let mut guarded = vec![MultiOp::check(self.path(), Version::ANY)];
+        guarded.extend(operations);
+        match self.place.client().multi(guarded).await {
+            Ok(mut replies) => {
+                replies.remove(0);
+                Ok(replies)
+            }
+            Err(Error::MultiRefused { index: 0, refusal }) => Err(Error::Refused(refusal)),
+            Err(Error::MultiRefused { index, refusal }) => Err(Error::MultiRefused { index: index - 1, refusal }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_node_watched(&self) -> bool {
+        let mut slot = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cx = Context::from_waker(Waker::noop());
+        // One that has fired is done with: a future says what it has to say once.
+        slot.take_if(|watch| Pin::new(watch).poll(&mut cx).is_ready());
+        slot.is_some()
+    }
+
+    async fn watch_node(&self) -> Result<(), Error> {
+        let ((_, stat), watch) = self.place.client().get_and_watch(self.path()).await?;
+        if Token(stat.czxid) != self.token() {
+            // The same name, made again by somebody else.
+            return Err(Error::Refused(Refusal::NoNode));
+        }
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+        Ok(())
+    }
+
+    /// Releases the lock and waits for the server's word. 1 round trip.
+    ///
+    /// # Ordering
+    ///
+    /// After everything this session has submitted: what was written under the lock is there before the next holder.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future releases the lock all the same.
+    ///
+    /// # Errors
+    ///
+    /// `SessionExpired`, or `Refused(NoNode)`: the lock was lost before. A lost connection is no error: the release goes
+    /// on after the reconnect.
+    ///
+    /// # Examples
+    ///
+    /// See [`Lock`](crate::Lock).
+    pub async fn release(self) -> Result<(), Error> {
+        match self.place.leave().await? {
+            true => Ok(()),
+            false => Err(Error::Refused(Refusal::NoNode)),
+        }
+    }
+}
+
+impl<C: Client> fmt::Debug for LockGuard<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard").field("place", &self.place).finish_non_exhaustive()
+    }
+}
