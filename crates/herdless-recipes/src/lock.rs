@@ -24,6 +24,9 @@ use crate::guard::LockGuard;
 /// check and its write. For that there is [`LockGuard::token`], which the protected resource compares, and
 /// [`LockGuard::multi`] for writes to the same ensemble.
 ///
+/// The nodes of contenders are theirs: who deletes or writes somebody else's node while its session lives can let two in at
+/// once, unless every process has [`confirm_hand_over`](LockBuilder::confirm_hand_over) set. Tokens stay in order even then.
+///
 /// # Costs
 ///
 /// | operation | round trips | remarks |
@@ -237,8 +240,8 @@ impl<C: Client + Clone + 'static> LockBuilder<C> {
         self
     }
 
-    /// Whether to look at the directory before a hand-over is believed: one list for each wake-up. Needed where somebody
-    /// writes the data of contenders' nodes, as Curator's `Revoker` does. The default is no.
+    /// Whether to look at the directory before a hand-over is believed: one list for each wake-up. Needed where others
+    /// write or delete the nodes of contenders, as Curator's `Revoker` does, or a person with a shell. The default is no.
     pub fn confirm_hand_over(mut self, confirm: bool) -> Self {
         self.line.confirm = confirm;
         self

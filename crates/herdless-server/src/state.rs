@@ -62,11 +62,11 @@ const MAX_UNSENT: usize = 16 << 20;
 
 impl Shared {
     pub(crate) fn new(timeouts: RangeInclusive<Duration>, now: Duration) -> Self {
-        // The seconds since 1970 are the epoch: so a server that is started again begins beyond every change that a
-        // client, or a fencing token, has seen of the last.
-        let epoch = i64::try_from(now.as_secs()).unwrap_or(0);
+        // The first change is numbered by the time, in 2^-20 milliseconds: so a server that is started again begins
+        // beyond every change that a client, or a fencing token, has seen of the last.
+        let first = i64::try_from(now.as_millis()).map_or(1, |millis| (millis << 20) + 1);
         let state = State {
-            tree: Tree::new(Zxid((epoch << 32) + 1)),
+            tree: Tree::new(Zxid(first)),
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
             links: BTreeMap::new(),

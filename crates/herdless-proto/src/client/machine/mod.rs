@@ -275,6 +275,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
     /// Everything that was bound to the session is told, once. What is submitted from here on is for the next one.
     fn lose_session(&mut self) {
         self.session = None;
+        // What was seen is bound to the session, too: a server that has lost its data may still open a new one.
+        self.last_zxid = 0;
         self.events.push_back(Event::Lost);
         self.fail_all(&Error::SessionExpired);
         if self.closing {
