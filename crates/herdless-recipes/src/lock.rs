@@ -31,7 +31,7 @@ use crate::guard::LockGuard;
 ///
 /// | operation | round trips | remarks |
 /// |---|---|---|
-/// | acquire, free | 1 | two requests that leave together |
+/// | acquire, free | 1 | two requests that leave together; 3 right after one that had to wait |
 /// | acquire, behind others | 2, then one event | under 1 KB at any number of waiters |
 /// | hand-over | 0 | the event alone; one waiter wakes |
 /// | release, dropped | 0 | sent, not awaited |
@@ -84,7 +84,8 @@ impl<C: Client + Clone + 'static> Lock<C> {
 
     /// Waits for its turn, and takes the lock.
     ///
-    /// 1 round trip when free; 2 and an event otherwise. One more where parents are missing.
+    /// 1 round trip when free; 2 and an event otherwise. One more where parents are missing. The first time that it is free
+    /// after this `Lock` had to wait, 3.
     ///
     /// # Ordering
     ///
@@ -102,7 +103,7 @@ impl<C: Client + Clone + 'static> Lock<C> {
     /// `Refused(NoNode)` also where somebody removed it. A lost connection is no error: the wait goes on.
     pub async fn acquire(&self) -> Result<LockGuard<C>, Error> {
         loop {
-            match self.enqueue().await?.wait().await {
+            match self.enter(!self.line.expects_others()).await?.wait().await {
                 // Whoever was ahead stays ahead: the new place is the last.
                 Err(Error::SessionExpired) => {}
                 outcome => return outcome,
@@ -178,7 +179,11 @@ impl<C: Client + Clone + 'static> Lock<C> {
     /// }
     /// ```
     pub async fn enqueue(&self) -> Result<Ticket<C>, Error> {
-        let (place, ahead) = Place::enter(&self.line, &self.client).await?;
+        self.enter(true).await
+    }
+
+    async fn enter(&self, look: bool) -> Result<Ticket<C>, Error> {
+        let (place, ahead) = Place::enter(&self.line, &self.client, look).await?;
         Ok(Ticket { place, line: self.line.clone(), ahead })
     }
 

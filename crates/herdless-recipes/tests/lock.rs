@@ -98,6 +98,32 @@ async fn waiting_costs_two_round_trips_and_a_hand_over_none() {
 }
 
 #[tokio::test]
+async fn who_had_to_wait_expects_others_until_there_are_none() {
+    let server = MemoryServer::new();
+    let (_, holder) = used(&server).await;
+    let (client, lock) = used(&server).await;
+    let guard = holder.acquire().await.unwrap();
+    let mut waiting = lock.acquire().boxed();
+    assert!(poll(&mut waiting).is_pending());
+    drop(guard);
+    drop(waiting.await.unwrap());
+    client.requests();
+
+    let guard = holder.acquire().await.unwrap();
+    let mut waiting = lock.acquire().boxed();
+    assert!(poll(&mut waiting).is_pending());
+    assert_eq!(client.requests(), ["create", "get_data"], "it does not ask whether it is alone");
+    drop(guard);
+    drop(waiting.await.unwrap());
+    client.requests();
+
+    drop(lock.acquire().await.unwrap());
+    assert_eq!(client.requests(), ["create", "get_data", "get_children", "release"], "a wrong guess");
+    drop(lock.acquire().await.unwrap());
+    assert_eq!(client.requests(), ["create", "exists", "release"]);
+}
+
+#[tokio::test]
 async fn a_taken_lock_costs_try_acquire_one_read() {
     let server = MemoryServer::new();
     let (client, lock) = used(&server).await;

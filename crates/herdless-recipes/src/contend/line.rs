@@ -1,6 +1,7 @@
 //! The directory that contenders stand in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use herdless_core::{
@@ -21,6 +22,8 @@ pub(crate) struct Line {
     pub(crate) owner: String,
     /// Whether a hand-over is confirmed by a look at the directory: needed where others write contenders' data.
     pub(crate) confirm: bool,
+    /// Whether the last who came here had to wait.
+    expects_others: Arc<AtomicBool>,
 }
 
 /// Somebody in line, as [`Lock::contenders`](crate::Lock::contenders) finds them.
@@ -47,7 +50,18 @@ impl Line {
     pub(crate) fn new(directory: NodePath) -> Self {
         let prefix = directory.child(STEM).expect("the stem is a valid name below any valid path");
         let owner = format!("process {}", std::process::id());
-        Self { directory, prefix, acl: Acl::open(), owner, confirm: false }
+        Self { directory, prefix, acl: Acl::open(), owner, confirm: false, expects_others: Arc::default() }
+    }
+
+    /// Whether somebody is likely to be ahead, because the last time somebody was. Then it does not pay to ask whether one
+    /// is alone: it is a request for nothing, and with many sessions in turn these are a quarter of all. Where the guess is
+    /// wrong the answer takes two round trips more, once.
+    pub(crate) fn expects_others(&self) -> bool {
+        self.expects_others.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn expect_others(&self, expects: bool) {
+        self.expects_others.store(expects, Ordering::Relaxed);
     }
 
     pub(crate) fn directory(&self) -> &NodePath {

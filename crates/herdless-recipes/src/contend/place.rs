@@ -23,15 +23,16 @@ pub(crate) struct Place<C: Client> {
 
 impl<C: Client + Clone + 'static> Place<C> {
     /// Makes a node at the end of the line. Also tells how many were ahead at most; 0 says that the place is the first.
+    /// Without a `look` that stays unknown, and one request is saved.
     ///
     /// 1 round trip; 2 where parents are missing.
-    pub(crate) async fn enter(line: &Line, client: &C) -> Result<(Self, u32), Error> {
+    pub(crate) async fn enter(line: &Line, client: &C, look: bool) -> Result<(Self, u32), Error> {
         let mut parent_attempts = 0;
         loop {
             let data = Bytes::from(format!("{}\n{}", line.owner, client.session().next_attempt()));
             let create = client.call(line.create(&data)).on_abandon(line.undo_create(client, &data));
             // Leaves with the create and is answered behind it, so it counts our node: one child is ourselves alone.
-            let parent = client.exists(line.directory());
+            let parent = look.then(|| client.exists(line.directory()));
             let created = match create.await {
                 Ok(created) => created,
                 Err(Error::Refused(Refusal::NoNode)) if parent_attempts < PARENT_ATTEMPTS => {
@@ -48,13 +49,14 @@ impl<C: Client + Clone + 'static> Place<C> {
             let Some(place) = Self::new(client, created) else {
                 continue;
             };
-            let children = match parent.await {
-                Ok(Some(stat)) => stat.num_children,
-                // Not known is as good as contended: the place looks for itself.
-                Ok(None) | Err(_) => i32::MAX,
+            let children = match parent {
+                Some(parent) => parent.await.ok().flatten().map(|stat| stat.num_children),
+                None => None,
             };
-            // None at all says that ours is gone already: not the same as being the first.
-            return Ok((place, u32::try_from(children - 1).unwrap_or(u32::MAX)));
+            // Not known is as good as contended: the place looks for itself. So is a directory without children: ours is
+            // gone already, which is not the same as being the first.
+            let ahead = children.and_then(|children| u32::try_from(children - 1).ok());
+            return Ok((place, ahead.unwrap_or(u32::MAX)));
         }
     }
 
@@ -73,19 +75,23 @@ impl<C: Client + Clone + 'static> Place<C> {
     ///
     /// `SessionExpired`: the place is gone. `Refused(NoNode)`: somebody else removed the node.
     pub(crate) async fn wait(&mut self, line: &Line, is_first: bool) -> Result<(), Error> {
-        let outcome = if is_first { Ok(()) } else { self.wait_for_turn(line).await };
+        let outcome = if is_first { Ok(false) } else { self.wait_for_turn(line).await };
         // Whatever was just learned may have been told to a later session than the one our node belongs to.
         if self.session.state() == SessionState::Lost {
             return Err(Error::SessionExpired);
         }
-        self.is_holder = outcome.is_ok();
-        outcome
+        line.expect_others(outcome?);
+        self.is_holder = true;
+        Ok(())
     }
 
-    async fn wait_for_turn(&self, line: &Line) -> Result<(), Error> {
+    /// Whether anybody was ahead.
+    async fn wait_for_turn(&self, line: &Line) -> Result<bool, Error> {
+        let mut has_waited = false;
         let mut revision = self.session.revision();
         let mut ahead = line.ahead_by_number(&self.client, &self.created.path).await?;
         while let Ahead::Somebody(watch) = ahead {
+            has_waited = true;
             let event = watch.await?;
             // A holder leaves with set + delete in one change, which fires "changed"; everything else that removes a
             // node fires "deleted". So "changed" proves that the one ahead was the first, and we are now: nothing is
@@ -93,12 +99,12 @@ impl<C: Client + Clone + 'static> Place<C> {
             // it tells of the name and not of the node that we watched.
             let is_hand_over = event.kind == EventKind::DataChanged && self.session.revision() == revision;
             if is_hand_over && !line.confirm {
-                return Ok(());
+                break;
             }
             revision = self.session.revision();
             ahead = line.ahead_by_list(&self.client, &self.created.path).await?;
         }
-        Ok(())
+        Ok(has_waited)
     }
 
     /// Leaves, and waits for the server's word. Whether the node was still there.

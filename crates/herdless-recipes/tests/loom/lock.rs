@@ -76,6 +76,30 @@ fn four_contenders() {
     contenders("four_contenders", 4, Some(3), Flaw::None, false);
 }
 
+/// As above, each taking the lock twice: the second time it expects others, or not, and may be wrong.
+#[test]
+fn two_contenders_twice() {
+    let (right, wrong) = (Count::default(), Count::default());
+    let (right_in, wrong_in) = (right.clone(), wrong.clone());
+    Model::new("two_contenders_twice").preemption_bound(4).check(move || {
+        let world = World::new(Flaw::None);
+        let twice = |world: &World| {
+            let lock = world.lock(&world.connect());
+            for _ in 0..2 {
+                let guard = block_on(lock.acquire()).expect("the session lives");
+                world.visit(guard.token());
+            }
+        };
+        let other = world.clone();
+        together!(move || twice(&other); twice(&world));
+        right_in.add(world.server.wake_ups() > 1);
+        wrong_in.add(world.server.wake_ups() == 1);
+        world.assert_clean();
+    });
+    right.assert_reached("both times somebody waits");
+    wrong.assert_reached("somebody waits once");
+}
+
 #[test]
 fn three_contenders_confirming() {
     contenders("three_contenders_confirming", 3, Some(3), Flaw::None, true);
