@@ -125,8 +125,9 @@ impl Line {
         let levels: Vec<_> = self.directory.levels().map(create).collect();
         for level in levels {
             match level.await {
-                // Whether a lost one was made shows when the contender's own node is.
-                Ok(_) | Err(Error::Refused(Refusal::NodeExists) | Error::ConnectionLost) => {}
+                // Whether a lost one was made shows when the contender's own node is; so does whether the server has removed
+                // an empty level again meanwhile.
+                Ok(_) | Err(Error::Refused(Refusal::NodeExists | Refusal::NoNode) | Error::ConnectionLost) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -8,8 +8,9 @@ use herdless_core::{Client, ClientExt, Created, Error, EventKind, NodePath, Refu
 use super::line::{Ahead, Line, release};
 use super::token::Token;
 
-/// How often missing parents are made before the server's "no node" is believed.
-const PARENT_ATTEMPTS: u32 = 3;
+/// How often missing parents are made before the server's "no node" is believed: a busy server that removes empty containers
+/// takes one level at a time.
+const PARENT_ATTEMPTS: u32 = 8;
 
 /// A node in a line. Dropping it leaves the line.
 pub(crate) struct Place<C: Client> {

@@ -1,0 +1,16 @@
+//! What happens when something goes wrong: a typed error or a recovery, and never a hang.
+
+#![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
+
+#[path = "faults/closing.rs"]
+mod closing;
+#[path = "faults/connecting.rs"]
+mod connecting;
+#[path = "faults/limits.rs"]
+mod limits;
+#[path = "faults/lost.rs"]
+mod lost;
+#[path = "faults/sessions.rs"]
+mod sessions;
+
+mod support;

@@ -1,0 +1,45 @@
+//! What the scenarios share: servers to run on, faults to inject, and waiting without luck.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+#![allow(unused_imports, reason = "each test program uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
+
+mod dice;
+mod process;
+mod proxy;
+mod raw;
+mod wait;
+mod world;
+
+pub(crate) use dice::Dice;
+pub(crate) use process::{Java, Party, Scratch, ZooKeeper};
+pub(crate) use proxy::Proxy;
+pub(crate) use raw::Raw;
+pub(crate) use wait::{GENEROUS, is_pending, until, until_suspended, until_watching};
+pub(crate) use world::{NO_ZOOKEEPER, World, connector, run, skipped};
+
+/// Makes a test of each scenario, an `async fn(&World)` of the surrounding module, for each server it can run on:
+/// `embedded::NAME` and `zookeeper::NAME`. A scenario that is forgotten here is dead code, which the compiler reports.
+#[allow(unused_macros, reason = "each test program uses its own part of this")]
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let world = crate::support::World::embedded(stringify!($name)).await;
+                crate::support::run(&world, super::$name).await;
+            })*
+        }
+
+        mod zookeeper {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                if let Some(world) = crate::support::World::zookeeper(stringify!($name)) {
+                    crate::support::run(&world, super::$name).await;
+                }
+            })*
+        }
+    };
+}
+
+pub(crate) use scenarios;

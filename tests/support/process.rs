@@ -1,0 +1,197 @@
+//! Other programs: a ZooKeeper of one's own, and parties in Java.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::{Raw, until};
+
+/// A directory that goes with the test.
+#[derive(Debug)]
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// An empty directory.
+    pub(crate) fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        // What a killed run has left, under the same number.
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// A file in it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Whoever is to see it has seen it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A program that dies with whoever holds it, and with the thread that started it where that is killed outright.
+fn mortal(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]).kill_on_drop(true);
+    command
+}
+
+/// A ZooKeeper of the test's own, which may be killed.
+#[derive(Debug)]
+pub(crate) struct ZooKeeper {
+    /// `HOST:PORT`.
+    pub(crate) address: String,
+    classpath: String,
+    options: Vec<String>,
+    config: PathBuf,
+    process: Option<Child>,
+    _scratch: Scratch,
+}
+
+impl ZooKeeper {
+    /// Starts one like that of `.ci/zookeeper`, if there is that one, with further options for Java.
+    pub(crate) async fn start(name: &str, options: &[&str]) -> Option<Self> {
+        let shared = std::env::var("HERDLESS_ZOOKEEPER_CONFIG").ok()?;
+        let classpath = std::env::var("HERDLESS_ZOOKEEPER_CLASSPATH").ok()?;
+        let scratch = Scratch::new(name);
+        let port = free_port().await;
+        let settings: Vec<_> = std::fs::read_to_string(shared)
+            .unwrap()
+            .lines()
+            .filter(|line| !line.starts_with("dataDir=") && !line.starts_with("clientPort="))
+            .map(str::to_owned)
+            .chain([format!("dataDir={}", scratch.file("data").display()), format!("clientPort={port}")])
+            .collect();
+        let config = scratch.file("zoo.cfg");
+        std::fs::write(&config, settings.join("\n")).unwrap();
+        let mut server = Self {
+            address: format!("127.0.0.1:{port}"),
+            classpath,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            config,
+            process: None,
+            _scratch: scratch,
+        };
+        server.start_again().await;
+        Some(server)
+    }
+
+    /// Starts it again on the data it has left, and waits until it answers.
+    pub(crate) async fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        // What is killed is the process and not the machine, so nothing has to reach a disk.
+        let mut java = mortal("java");
+        java.args(["-Xmx256m", "-Dzookeeper.forceSync=no"])
+            .args(&self.options)
+            .args(["-Dzookeeper.jmx.log4j.disable=true", "-cp", &self.classpath])
+            .arg("org.apache.zookeeper.server.ZooKeeperServerMain")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.process = Some(java.spawn().unwrap());
+        until("an answer of ZooKeeper", async || {
+            let stream = TcpStream::connect(&self.address).await.ok()?;
+            // It listens before it serves, and whoever greets it too early may wait for ever.
+            let greeting = async { Raw::over(stream).greet(4_000, 0, &[0; 16]).await };
+            tokio::time::timeout(Duration::from_secs(1), greeting).await.ok().flatten().map(drop)
+        })
+        .await;
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub(crate) async fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().await.unwrap();
+    }
+}
+
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Java, and the compiled classes of one source file.
+#[derive(Debug)]
+pub(crate) struct Java {
+    classpath: String,
+    main: String,
+    _classes: Scratch,
+}
+
+/// Where Debian puts its jars; each one's manifest names the others it needs.
+const JARS: &str = "/usr/share/java";
+
+impl Java {
+    /// Compiles a source file against these jars. `None` where Java or a jar is missing.
+    pub(crate) async fn compile(name: &str, source: &Path, jars: &[&str]) -> Option<Self> {
+        let jars: Vec<_> = jars.iter().map(|jar| format!("{JARS}/{jar}")).collect();
+        if !jars.iter().all(|jar| Path::new(jar).exists()) {
+            return None;
+        }
+        let main = source.file_stem().unwrap().to_str().unwrap().to_owned();
+        let classes = Scratch::new(&format!("{name}-classes"));
+        let compiled = mortal("javac")
+            .arg("-d")
+            .arg(&classes.0)
+            .args(["-cp", &jars.join(":")])
+            .arg(source)
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&compiled.stderr);
+        if said.contains("failed to execute") {
+            return None;
+        }
+        assert!(compiled.status.success(), "javac: {said}");
+        let classpath = format!("{}:{}", classes.0.display(), jars.join(":"));
+        Some(Self { classpath, main, _classes: classes })
+    }
+
+    /// Starts the compiled program.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Party {
+        let mut java = mortal("java");
+        java.args(["-Xmx128m", "-cp", &self.classpath, &self.main]).args(arguments);
+        Party::start(java)
+    }
+}
+
+/// Another program that is talked to by lines.
+#[derive(Debug)]
+pub(crate) struct Party {
+    process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Party {
+    fn start(mut command: Command) -> Self {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = process.stdout.take().expect("a pipe");
+        Self { input: process.stdin.take().expect("a pipe"), output: BufReader::new(output).lines(), process }
+    }
+
+    /// The next line that it prints.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        self.output.next_line().await.unwrap()
+    }
+
+    /// Tells it to go on: an empty line.
+    pub(crate) async fn nudge(&mut self) {
+        self.input.write_all(b"\n").await.unwrap();
+    }
+
+    /// Waits for its end, which is to be a good one.
+    pub(crate) async fn end(mut self) {
+        while self.line().await.is_some() {}
+        assert!(self.process.wait().await.unwrap().success());
+    }
+}
