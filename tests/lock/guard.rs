@@ -1,10 +1,12 @@
 //! What a guard knows, and what it can do while it is held.
 
+use std::time::Duration;
+
 use herdless::{
     Client, ClientExt, CreateMode, Error, Lock, LockGuard, MultiOp, Refusal, SessionState, TokioClient, Version,
 };
 
-use crate::support::{Proxy, World, is_pending, scenarios, until};
+use crate::support::{Proxy, World, connector, is_pending, run, scenarios, until};
 
 scenarios! {
     guarded_writes_work_while_the_lock_is_held
@@ -160,4 +162,34 @@ async fn a_guard_that_is_cut_off_for_a_moment_stays_valid(world: &World) {
     guard.multi(Vec::new()).await.unwrap();
     assert_eq!(client.session().id(), session);
     guard.release().await.unwrap();
+}
+
+/// What a process is that was stopped, or whose thread is kept busy: nothing of the client runs, no ping leaves, and no
+/// end of the session is heard of. The guard is asked all the same, and knows by the clock alone.
+fn stall(world: impl AsyncFnOnce() -> Option<World>) {
+    let others = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let Some(world) = others.block_on(world()) else { return };
+    // It runs only while something is waited for in it.
+    let stalled = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let guard = stalled.block_on(async {
+        let connector = connector(&world.address).session_timeout(Duration::from_secs(2));
+        let lock = Lock::new(connector.connect().await.unwrap(), world.path());
+        lock.acquire().await.unwrap()
+    });
+    others.block_on(run(&world, async |world: &World| {
+        let next = world.lock().await.acquire().await.unwrap();
+        assert!(!guard.is_valid(), "two holders");
+        assert!(next.is_valid());
+        assert_eq!(guard.session().state(), SessionState::Connected, "it has heard nothing");
+    }));
+}
+
+#[test]
+fn embedded_a_guard_turns_invalid_though_nothing_of_its_client_runs() {
+    stall(async || Some(World::embedded("stalled").await));
+}
+
+#[test]
+fn zookeeper_a_guard_turns_invalid_though_nothing_of_its_client_runs() {
+    stall(async || World::zookeeper("stalled"));
 }

@@ -98,8 +98,8 @@ impl Raw {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Asks for the node's data to be set, if it has a version that no node has; the server's code. ZooKeeper judges the
-    /// path before it looks for the node.
+    /// Asks for the node's data to be set, if it has a version that no node has; the server's code. ZooKeeper judges
+    /// the path before it looks for the node.
     pub(crate) async fn set(&mut self, path: &[u8]) -> i32 {
         let mut body = Vec::new();
         buffer(&mut body, path);
