@@ -14,7 +14,7 @@ scenarios! {
 async fn a_line_of_nobody_is_empty(world: &World) {
     let lock = world.lock().await;
     // Neither where there is no node at all ..
-    assert!(lock.holder().await.unwrap().is_none());
+    assert!(lock.holders().await.unwrap().is_empty());
     assert!(lock.waiters().await.unwrap().is_empty());
     lock.acquire().await.unwrap().release().await.unwrap();
     // .. nor where there is one without children.
@@ -38,7 +38,7 @@ async fn everybody_in_line_is_listed_in_order(world: &World) {
     let paths = [holder.path(), next.path(), last.path()];
     assert!(contenders.iter().map(|one| one.token).eq(tokens));
     assert!(contenders.iter().map(|one| &one.path).eq(paths));
-    assert_eq!(lock.holder().await.unwrap().as_ref(), Some(&contenders[0]));
+    assert_eq!(lock.holders().await.unwrap(), contenders[..1]);
     assert_eq!(lock.waiters().await.unwrap(), contenders[1..]);
 
     drop(next);
@@ -52,13 +52,13 @@ async fn the_owner_may_be_any_text(world: &World) {
     for owner in ["", "host-1", "two\nlines", "ends in a line\n", "Grüße, 世界", "\0"] {
         let lock = Lock::builder(client.clone(), world.path()).owner(owner).build();
         let guard = lock.acquire().await.unwrap();
-        assert_eq!(lock.holder().await.unwrap().unwrap().owner, owner);
+        assert_eq!(lock.holders().await.unwrap()[0].owner, owner);
         guard.release().await.unwrap();
     }
     // Without one it says something that helps to find the process.
     let lock = Lock::new(client, world.path());
     let _guard = lock.acquire().await.unwrap();
-    let owner = lock.holder().await.unwrap().unwrap().owner;
+    let owner = lock.holders().await.unwrap().remove(0).owner;
     assert!(owner.contains(&std::process::id().to_string()), "{owner}");
 }
 

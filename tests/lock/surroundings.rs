@@ -89,7 +89,7 @@ async fn a_chroot_is_a_prefix(world: &World) {
     let guard = inside.acquire().await.unwrap();
     assert!(guard.path().as_str().starts_with("/a/lock/lock-"));
     assert!(outside.try_acquire().await.unwrap().is_none());
-    assert_eq!(outside.holder().await.unwrap().unwrap().path.as_str(), format!("{top}{}", guard.path()));
+    assert_eq!(outside.holders().await.unwrap()[0].path.as_str(), format!("{top}{}", guard.path()));
     let mut waiter = Box::pin(outside.acquire());
     assert!(is_pending(&mut waiter).await);
     // A guarded write, and one that is refused, with paths of the part that is seen.

@@ -163,7 +163,7 @@ async fn we_wait_for_curator() {
         let client = world.connect().await;
         let lock = Lock::new(client.clone(), world.path());
         assert!(lock.try_acquire().await.unwrap().is_none());
-        let holder = lock.holder().await.unwrap().expect("Curator");
+        let holder = lock.holders().await.unwrap().into_iter().next().expect("Curator");
         assert!(holder.path.name().contains("-lock-"), "{holder:?}");
         let mut wait = Box::pin(lock.acquire());
         until_watching(&client, &mut wait).await;

@@ -22,7 +22,7 @@ pub(crate) enum Release {
 const WARM_UP: usize = 200;
 
 /// Cycles of acquire and release by one client.
-pub(crate) async fn cycles(address: &str, settings: &Settings<'_>, release: Release) -> Result<Report, AnyError> {
+pub(crate) async fn cycles(address: &str, settings: &Settings, release: Release) -> Result<Report, AnyError> {
     let n = settings.number("n", 3_000)?;
     let client = connect(address).await?;
     let lock = Lock::new(client.clone(), fresh_path(&client, "lock").await?);
@@ -53,7 +53,7 @@ pub(crate) async fn cycles(address: &str, settings: &Settings<'_>, release: Rele
 }
 
 /// One acquire every 2 ms: the time of the acquire alone.
-pub(crate) async fn acquire_idle(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
+pub(crate) async fn acquire_idle(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let n = settings.number("n", 600)?;
     let client = connect(address).await?;
     let lock = Lock::new(client.clone(), fresh_path(&client, "lock").await?);
@@ -105,7 +105,7 @@ async fn close(clients: Vec<TokioClient>) -> Result<(), AnyError> {
 }
 
 /// Sessions that pass the lock round; p50 and p99 from the call of the release to the next grant.
-pub(crate) async fn contend(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
+pub(crate) async fn contend(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let (c, n) = (settings.number("c", 8)?, settings.number("n", 3_000)?);
     let clients = sessions(address, c).await?;
     let path = fresh_path(&clients[0], "lock").await?;
@@ -140,7 +140,7 @@ pub(crate) async fn contend(address: &str, settings: &Settings<'_>) -> Result<Re
 }
 
 /// Tasks that queue on a held lock, which is then released and drained down the line.
-pub(crate) async fn waiters(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
+pub(crate) async fn waiters(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let (waiters, count) = (settings.number("waiters", 200)?, settings.number("sessions", 4)?);
     let mut clients = sessions(address, count).await?;
     let holder = connect(address).await?;

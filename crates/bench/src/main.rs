@@ -16,7 +16,7 @@ use herdless::{ClientExt, Connector, TokioClient};
 use crate::report::Report;
 use crate::settings::{Setting, Settings};
 
-type AnyError = Box<dyn std::error::Error>;
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Measures herdless against a ZooKeeper server.
 #[derive(Parser)]
@@ -45,25 +45,34 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<Report, AnyError> {
-    let settings = Settings::new(&arguments.settings);
+    let settings = Settings::new(arguments.settings.clone());
     let runtime = match settings.number("threads", 1)? {
         1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
         threads => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
     };
-    runtime.block_on(async {
-        let address = arguments.connect.as_str();
-        match arguments.scenario.as_str() {
-            "get1" => traffic::get1(address, &settings).await,
-            "get" => traffic::get(address, &settings).await,
-            "create_delete" => traffic::create_delete(address, &settings).await,
-            "lock" => locks::cycles(address, &settings, locks::Release::Dropped).await,
-            "lock_awaited" => locks::cycles(address, &settings, locks::Release::Awaited).await,
-            "acquire_idle" => locks::acquire_idle(address, &settings).await,
-            "contend" => locks::contend(address, &settings).await,
-            "waiters" => locks::waiters(address, &settings).await,
-            _ => Err("no such scenario".into()),
+    let (scenario, address) = (arguments.scenario.clone(), arguments.connect.clone());
+    runtime.block_on(async move {
+        match scenario.as_str() {
+            "contend" => locks::contend(&address, &settings).await,
+            "waiters" => locks::waiters(&address, &settings).await,
+            // A task of its own, as in a service: the future given to `block_on` itself costs the runtime a system call
+            // at each wake-up.
+            _ => tokio::spawn(async move { alone(&scenario, &address, &settings).await }).await?,
         }
     })
+}
+
+/// What one task does.
+async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Report, AnyError> {
+    match scenario {
+        "get1" => traffic::get1(address, settings).await,
+        "get" => traffic::get(address, settings).await,
+        "create_delete" => traffic::create_delete(address, settings).await,
+        "lock" => locks::cycles(address, settings, locks::Release::Dropped).await,
+        "lock_awaited" => locks::cycles(address, settings, locks::Release::Awaited).await,
+        "acquire_idle" => locks::acquire_idle(address, settings).await,
+        _ => Err("no such scenario".into()),
+    }
 }
 
 async fn connect(address: &str) -> Result<TokioClient, AnyError> {

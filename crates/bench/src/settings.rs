@@ -20,10 +20,10 @@ impl FromStr for Setting {
 }
 
 /// All of them.
-pub(crate) struct Settings<'a>(&'a [Setting]);
+pub(crate) struct Settings(Vec<Setting>);
 
-impl<'a> Settings<'a> {
-    pub(crate) fn new(settings: &'a [Setting]) -> Self {
+impl Settings {
+    pub(crate) fn new(settings: Vec<Setting>) -> Self {
         Self(settings)
     }
 

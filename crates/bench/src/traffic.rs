@@ -15,7 +15,7 @@ async fn node_of_100_bytes(client: &TokioClient) -> Result<NodePath, AnyError> {
 }
 
 /// Serial reads.
-pub(crate) async fn get1(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
+pub(crate) async fn get1(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let n = settings.number("n", 20_000)?;
     let client = connect(address).await?;
     let path = node_of_100_bytes(&client).await?;
@@ -35,20 +35,19 @@ pub(crate) async fn get1(address: &str, settings: &Settings<'_>) -> Result<Repor
 }
 
 /// Reads with a window of them under way.
-pub(crate) async fn get(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
+pub(crate) async fn get(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let (n, window) = (settings.number("n", 400_000)?, settings.number("window", 256)?);
     let client = connect(address).await?;
     let path = node_of_100_bytes(&client).await?;
     let measurement = Measurement::start("get", std::slice::from_ref(&client));
-    // A task of its own, as in a service: the future given to `block_on` costs the runtime a system call at each wake-up.
-    tokio::spawn(read_all(client.clone(), path.clone(), n, window)).await??;
+    read_all(&client, &path, n, window).await?;
     let report = measurement.end(n);
     client.delete(&path, Version::ANY).await?;
     client.close().await?;
     Ok(report)
 }
 
-async fn read_all(client: TokioClient, path: NodePath, n: usize, window: usize) -> Result<(), Error> {
+async fn read_all(client: &TokioClient, path: &NodePath, n: usize, window: usize) -> Result<(), Error> {
     // Answers come in the order of the requests, so the oldest is the one to wait for.
     let mut under_way = VecDeque::with_capacity(window);
     for _ in 0..n {
@@ -57,7 +56,7 @@ async fn read_all(client: TokioClient, path: NodePath, n: usize, window: usize) 
         {
             oldest.await?;
         }
-        under_way.push_back(client.get(&path));
+        under_way.push_back(client.get(path));
     }
     for call in under_way {
         call.await?;
@@ -66,7 +65,7 @@ async fn read_all(client: TokioClient, path: NodePath, n: usize, window: usize) 
 }
 
 /// Pairs of a create and a delete, with a window of pairs under way.
-pub(crate) async fn create_delete(address: &str, settings: &Settings<'_>) -> Result<Report, AnyError> {
+pub(crate) async fn create_delete(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let (n, window) = (settings.number("n", 40_000)?, settings.number("window", 128)?);
     let client = connect(address).await?;
     let parent = fresh_path(&client, "create").await?;

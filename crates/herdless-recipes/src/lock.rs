@@ -100,7 +100,22 @@ impl<C: Client + Clone + 'static> Lock<C> {
     /// # Errors
     ///
     /// `Closed` on a closed client; `Overloaded`; `Refused` where the server refuses the node (`NoAuth`, ..), and
-    /// `Refused(NoNode)` also where somebody removed it. A lost connection is no error: the wait goes on.
+    /// `Refused(NoNode)` where it is found that somebody else removed it, which only
+    /// [`confirm_hand_over`](LockBuilder::confirm_hand_over) finds out in every case. A lost connection is no error: the wait
+    /// goes on.
+    ///
+    /// # Examples
+    ///
+    /// A deadline is the caller's, in any runtime:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use herdless_core::{Client, Error};
+    /// # use herdless_recipes::{Lock, LockGuard};
+    /// async fn within_a_second<C: Client + Clone + 'static>(lock: &Lock<C>) -> Option<LockGuard<C>> {
+    ///     tokio::time::timeout(Duration::from_secs(1), lock.acquire()).await.ok()?.ok()
+    /// }
+    /// ```
     pub async fn acquire(&self) -> Result<LockGuard<C>, Error> {
         loop {
             match self.enter(!self.line.expects_others()).await?.wait().await {
@@ -187,12 +202,13 @@ impl<C: Client + Clone + 'static> Lock<C> {
         Ok(Ticket { place, line: self.line.clone(), ahead })
     }
 
-    /// Who holds the lock, if anybody; as [`contenders`](Self::contenders).
-    pub async fn holder(&self) -> Result<Option<Contender>, Error> {
-        Ok(self.contenders().await?.into_iter().next())
+    /// Who holds the lock: one, or nobody. Costs, ordering, cancel safety and errors as [`contenders`](Self::contenders).
+    pub async fn holders(&self) -> Result<Vec<Contender>, Error> {
+        Ok(self.contenders().await?.into_iter().take(1).collect())
     }
 
-    /// Who waits for the lock, the next one first; as [`contenders`](Self::contenders).
+    /// Who waits for the lock, the next one first. Costs, ordering, cancel safety and errors as
+    /// [`contenders`](Self::contenders).
     pub async fn waiters(&self) -> Result<Vec<Contender>, Error> {
         Ok(self.contenders().await?.into_iter().skip(1).collect())
     }
@@ -299,7 +315,8 @@ impl<C: Client + Clone + 'static> Ticket<C> {
     ///
     /// # Errors
     ///
-    /// `SessionExpired`: the place is gone with its session. `Refused(NoNode)`: somebody removed its node. `Closed`.
+    /// `SessionExpired`: the place is gone with its session. `Refused(NoNode)`: somebody else removed its node, as far as
+    /// that is found; see [`Lock::acquire`]. `Closed`.
     ///
     /// # Examples
     ///

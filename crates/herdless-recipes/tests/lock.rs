@@ -181,7 +181,7 @@ async fn a_contender_with_curators_name_is_waited_for() {
     let theirs = curator.create(&name, "10.0.0.1", CreateMode::EphemeralSequential).await.unwrap();
     let mut waiting = lock.acquire().boxed();
     assert!(poll(&mut waiting).is_pending());
-    assert_eq!(lock.holder().await.unwrap().unwrap().owner, "10.0.0.1");
+    assert_eq!(lock.holders().await.unwrap()[0].owner, "10.0.0.1");
     curator.delete(&theirs.path, Version::ANY).await.unwrap();
     assert!(waiting.await.unwrap().is_valid());
     drop(client);
@@ -192,11 +192,11 @@ async fn people_can_read_who_holds_and_who_waits() {
     let server = MemoryServer::new();
     let lock = |owner: &str| Lock::builder(server.connect(), path()).owner(owner).build();
     let (first, second) = (lock("first"), lock("second\nof two"));
-    assert_eq!(first.holder().await.unwrap(), None);
+    assert_eq!(first.holders().await.unwrap(), []);
     let guard = first.acquire().await.unwrap();
     let ticket = second.enqueue().await.unwrap();
     assert_eq!(ticket.ahead(), 1);
-    let holder = first.holder().await.unwrap().unwrap();
+    let holder = first.holders().await.unwrap().remove(0);
     assert_eq!((holder.owner.as_str(), holder.token), ("first", guard.token()));
     assert_eq!(holder.session, guard.session().id());
     let waiters = first.waiters().await.unwrap();

@@ -24,6 +24,13 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let settings = Settings::parse(env::args().skip(1))?;
+    // A task of its own, as in a service: the future given to `block_on` itself costs the runtime a system call at each
+    // wake-up.
+    println!("{}", tokio::spawn(run(settings)).await??);
+    Ok(())
+}
+
+async fn run(settings: Settings) -> Result<String> {
     let report = match settings.scenario.as_str() {
         "get1" => get1(&settings).await?,
         "get" => get(&settings).await?,
@@ -35,8 +42,7 @@ async fn main() -> Result<()> {
         "waiters" => waiters(&settings).await?,
         other => return Err(format!("no such scenario: {other}").into()),
     };
-    println!("{}", report.into_json(&settings.scenario));
-    Ok(())
+    Ok(report.into_json(&settings.scenario).to_string())
 }
 
 async fn connect(settings: &Settings) -> Result<Client> {
@@ -257,9 +263,8 @@ async fn waiters(settings: &Settings) -> Result<Report> {
     let enqueued = watch.stop(n);
     pass(&baton, held);
     let drained = finish(tasks, baton).await?;
-    let bytes = traffic::bytes(&settings.server)
-        .zip(bytes_before)
-        .map(|(after, before)| (after - before) as f64 / n as f64);
+    let bytes =
+        traffic::bytes(&settings.server).zip(bytes_before).map(|(after, before)| (after - before) as f64 / n as f64);
 
     Ok(Report {
         secs: enqueued.secs + drained.secs,

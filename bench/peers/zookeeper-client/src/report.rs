@@ -11,10 +11,7 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     pub(crate) fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            cpu: cpu_time(),
-        }
+        Self { started: Instant::now(), cpu: cpu_time() }
     }
 
     /// Ends the phase, in which `ops` operations were done.

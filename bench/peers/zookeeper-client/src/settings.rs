@@ -24,18 +24,12 @@ impl Settings {
                 let (key, value) = arg.split_once('=').ok_or(USAGE)?;
                 // A misspelt key would measure something else than it says.
                 if !KEYS.contains(&key) {
-                    return Err(
-                        format!("no such key: {key} (there are {})", KEYS.join(", ")).into(),
-                    );
+                    return Err(format!("no such key: {key} (there are {})", KEYS.join(", ")).into());
                 }
                 values.insert(key.to_owned(), value.parse()?);
             }
         }
-        Ok(Self {
-            scenario,
-            server: server.ok_or(USAGE)?,
-            values,
-        })
+        Ok(Self { scenario, server: server.ok_or(USAGE)?, values })
     }
 
     pub(crate) fn get(&self, key: &str, default: usize) -> usize {
