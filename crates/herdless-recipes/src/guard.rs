@@ -73,7 +73,9 @@ impl<C: Client + Clone + 'static> LockGuard<C> {
     /// Carries out `operations`, all or none, only if the lock's node is still the one that this guard made.
     ///
     /// The first time 2 round trips: the node is read, its `czxid` compared with the token, and a watch left on it. From
-    /// then on 1, as long as the watch has not fired. The check itself is part of the multi.
+    /// then on 1, as long as the watch has not fired. That the node exists is checked in the multi itself. What ZooKeeper
+    /// cannot check there is whose it is: somebody would have to delete the node by hand and make the same name again while
+    /// the event of the first is on its way.
     ///
     /// # Ordering
     ///
