@@ -28,6 +28,8 @@ pub(crate) struct Driver {
     reading: BytesMut,
     writing: BytesMut,
     timer: Pin<Box<Sleep>>,
+    /// Whether the timer stands for anything: one that has run out stays ready, and would keep the driver awake.
+    is_armed: bool,
     is_closed: bool,
 }
 
@@ -54,6 +56,7 @@ impl Driver {
             reading: BytesMut::new(),
             writing: BytesMut::new(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            is_armed: false,
             is_closed: false,
         }
     }
@@ -85,6 +88,7 @@ impl Driver {
     /// A deadline that moves away, as it does with every request, leaves the timer alone: it fires early, finds nothing
     /// due, and is set again. So a busy connection sets it a few times a second and not with every request.
     fn arm(&mut self, deadline: Option<Instant>) {
+        self.is_armed = deadline.is_some();
         let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
             return;
         };
@@ -225,7 +229,7 @@ impl Future for Driver {
             if this.is_closed {
                 return Poll::Ready(());
             }
-            let is_due = this.timer.as_mut().poll(cx).is_ready();
+            let is_due = this.is_armed && this.timer.as_mut().poll(cx).is_ready();
             if is_due {
                 this.step(cx, |machine, now, _| machine.handle_timeout(now));
             }
@@ -253,5 +257,62 @@ impl Drop for Driver {
                 self.tell(event);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use async_trait::async_trait;
+    use herdless_proto::client::Config;
+
+    use super::*;
+
+    /// A server that never answers a dial.
+    #[derive(Debug)]
+    struct Nowhere;
+
+    #[async_trait]
+    impl Dial for Nowhere {
+        async fn dial(&self, _: &Host) -> io::Result<Box<dyn Stream>> {
+            std::future::pending().await
+        }
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Without a session nothing is due, whatever the timer was last set to: a driver that polls it all the same comes to
+    /// rest only where tokio's budget ends, and wakes itself to go on.
+    #[tokio::test]
+    async fn a_driver_without_a_session_sleeps_while_it_dials() {
+        let minute = Duration::from_secs(60);
+        let machine = Machine::new(Config {
+            hosts: 1,
+            session_timeout: minute,
+            connect_timeout: minute,
+            max_backoff: minute,
+            max_in_flight: 1,
+            max_reply: 1,
+        });
+        let hosts = vec![Host { name: "nowhere".into(), port: 1 }];
+        let mut driver = Driver::new(Arc::new(Shared::new(machine)), Arc::new(Nowhere), hosts, minute);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        for _ in 0..10 {
+            assert!(Pin::new(&mut driver).poll(&mut Context::from_waker(&waker)).is_pending());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // The pause before the dial may end with one.
+        let wakes = wakes.0.load(Ordering::Relaxed);
+        assert!(wakes <= 1, "it woke itself {wakes} times");
     }
 }
