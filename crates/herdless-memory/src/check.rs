@@ -144,9 +144,9 @@ impl Model {
     }
 
     /// Leaves out the orders in which threads are interrupted more often than this. 3 finds what is to be found in
-    /// practice; 1 proves nothing.
-    pub fn preemption_bound(mut self, bound: usize) -> Self {
-        self.preemption_bound = Some(bound);
+    /// practice; 1 proves nothing; `None` is exhaustive.
+    pub fn preemption_bound(mut self, bound: impl Into<Option<usize>>) -> Self {
+        self.preemption_bound = bound.into();
         self
     }
 

@@ -263,7 +263,7 @@ impl<L: Locks> State<L> {
                 endpoint.lose_after = None;
                 self.disconnect(key, after);
                 self.reconnect(key, after);
-                // Two sub-requests of one are never told apart by a client, so clean-up goes on by itself.
+                // Clean-up survives a reconnect, so its outcome is known all the same.
                 return if request.is_clean_up() { outcome.map(Answer::from) } else { Err(Error::ConnectionLost) };
             }
             Some(replies) => *replies -= 1,

@@ -16,15 +16,14 @@ pub(super) enum Errand {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReleaseStep {
-    /// To delete, or deleting. While the session lives nobody else can have the name, so the first time needs no look.
+    /// To delete, or deleting. While the session lives nobody else can have the name, so the first time needs no look; later
+    /// it comes after one.
     Act,
     /// To catch up with the leader before looking: the last attempt was on its way when the connection was lost, and the
     /// server that was found next may be behind. It would show a node as ours whose name is somebody else's by now.
     Sync,
     /// To look.
     Verify,
-    /// To delete what was found to be still ours.
-    ActAgain,
 }
 
 #[derive(Debug)]
@@ -129,7 +128,7 @@ fn advance_release(release: &Release, step: &mut ReleaseStep, outcome: Result<Re
             Next::Step
         }
         (ReleaseStep::Verify, Ok(Reply::Exists(Some(stat)))) if stat.czxid == release.czxid => {
-            *step = ReleaseStep::ActAgain;
+            *step = ReleaseStep::Act;
             Next::Step
         }
         // Gone, or the name is another's by now: the attempt that was lost did take effect.

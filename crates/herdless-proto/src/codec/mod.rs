@@ -11,7 +11,7 @@ pub use jute::{Malformed, Reader, Writer};
 pub use opcode::OpCode;
 pub use reply::{ReplyHeader, Shape, read_event, read_reply, write_event, write_refusal, write_reply};
 pub use request::{
-    ReadError, SetWatches, read_request, read_set_watches, write_close, write_ping, write_request, write_set_watches,
+    ReadError, SetWatches, read_request, read_set_watches, write_ping, write_request, write_set_watches,
 };
 
 /// The xid of notifications (`ClientCnxn.NOTIFICATION_XID`).

@@ -134,12 +134,6 @@ pub fn write_ping(w: &mut Writer<'_>) {
     w.int(OpCode::Ping.code());
 }
 
-/// Writes the end of a session.
-pub fn write_close(w: &mut Writer<'_>, xid: i32) {
-    w.int(xid);
-    w.int(OpCode::CloseSession.code());
-}
-
 /// The watches to re-arm after a reconnect (`SetWatches`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetWatches {

@@ -204,14 +204,14 @@ impl Line {
         let reads: Vec<_> = paths.map(|path| (client.get(&path), path)).collect();
         let mut contenders = Vec::with_capacity(reads.len());
         for (pending, path) in reads {
-            let (data, stat) = match pending.await {
-                Err(Error::ConnectionLost) => match read(|| client.get(&path)).await {
-                    Err(Error::Refused(Refusal::NoNode)) => continue,
-                    again => again?,
-                },
+            let outcome = match pending.await {
+                Err(Error::ConnectionLost) => read(|| client.get(&path)).await,
+                first => first,
+            };
+            let (data, stat) = match outcome {
                 // Left while we were reading.
                 Err(Error::Refused(Refusal::NoNode)) => continue,
-                first => first?,
+                found => found?,
             };
             let text = String::from_utf8_lossy(&data);
             contenders.push(Contender {

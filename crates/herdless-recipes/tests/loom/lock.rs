@@ -39,11 +39,7 @@ fn contender(world: &World) -> impl FnOnce() + Send + 'static {
 fn contenders(name: &'static str, count: usize, bound: Option<usize>, flaw: Flaw, confirm: bool) {
     let (contended, free) = (Count::default(), Count::default());
     let (contended_in, free_in) = (contended.clone(), free.clone());
-    let mut model = Model::new(name);
-    if let Some(bound) = bound {
-        model = model.preemption_bound(bound);
-    }
-    model.check(move || {
+    Model::new(name).preemption_bound(bound).check(move || {
         let world = match confirm {
             true => World::new(flaw).confirming(),
             false => World::new(flaw),
@@ -142,11 +138,7 @@ fn hold(world: &World, client: &MemoryClient<LoomLocks>) -> bool {
 fn session_expires(name: &'static str, contenders: usize, bound: Option<usize>, flaw: Flaw) {
     let (lost_while_held, again) = (Count::default(), Count::default());
     let (lost_in, again_in) = (lost_while_held.clone(), again.clone());
-    let mut model = Model::new(name);
-    if let Some(bound) = bound {
-        model = model.preemption_bound(bound);
-    }
-    model.check(move || {
+    Model::new(name).preemption_bound(bound).check(move || {
         let world = World::new(flaw);
         let victim = world.connect();
         let others: Vec<_> = (1..contenders)
@@ -238,11 +230,7 @@ fn planted_leave_node_on_giving_up() {
 fn cancelled_by_another_thread(name: &'static str, contenders: usize, bound: Option<usize>, flaw: Flaw) {
     let (cancelled, granted, middle) = (Count::default(), Count::default(), Count::default());
     let (cancelled_in, granted_in, middle_in) = (cancelled.clone(), granted.clone(), middle.clone());
-    let mut model = Model::new(name);
-    if let Some(bound) = bound {
-        model = model.preemption_bound(bound);
-    }
-    model.check(move || {
+    Model::new(name).preemption_bound(bound).check(move || {
         let world = World::new(flaw);
         let cancel = Arc::new(OneShot::<(), LoomLocks>::new());
         let canceller = cancel.clone();

@@ -34,11 +34,9 @@ impl<T, W: Clone + Default> Machine<T, W> {
         let Some((errand, token)) = self.errands.remove(&key) else {
             return;
         };
+        self.answer(token, outcome, None);
         if errand.is_close() {
-            self.answer(token, outcome, None);
             self.finish();
-        } else {
-            self.answer(token, outcome, None);
         }
     }
 
