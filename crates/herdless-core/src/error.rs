@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::NodePath;
+
 /// Why a request has no answer, and what is known of its effect.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,6 +53,19 @@ pub enum Error {
         limit: usize,
     },
 
+    /// What was asked for makes no sense (a semaphore of no permits, more permits than there are, ..). Nothing was sent.
+    #[error("{0}")]
+    Invalid(Arc<str>),
+
+    /// A node holds something else than the recipe keeps there. Nothing changed.
+    #[error("the data of {path} is not {expected}")]
+    Malformed {
+        /// The node.
+        path: NodePath,
+        /// What should be there.
+        expected: &'static str,
+    },
+
     /// The client was closed. Nothing was sent.
     #[error("client closed")]
     Closed,
@@ -72,7 +87,13 @@ impl Error {
 
     /// Whether it is certain that nothing changed.
     pub fn is_without_effect(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::MultiRefused { .. } | Self::Overloaded | Self::Closed)
+        use Error::{Closed, Invalid, Malformed, MultiRefused, Overloaded, Refused};
+        matches!(self, Refused(_) | MultiRefused { .. } | Overloaded | Invalid(_) | Malformed { .. } | Closed)
+    }
+
+    /// What was asked for makes no sense, for this reason.
+    pub fn invalid(reason: impl Into<Arc<str>>) -> Self {
+        Self::Invalid(reason.into())
     }
 
     pub(crate) fn mismatch(expected: &'static str) -> Self {

@@ -35,6 +35,7 @@ mod request;
 mod response;
 mod session;
 mod sync;
+mod time;
 mod watch;
 mod watch_table;
 
@@ -56,6 +57,7 @@ pub use session::{
     AttemptId, Lease, Session, SessionCell, SessionChanges, SessionId, SessionLost, SessionSource, SessionState,
 };
 pub use sync::{Locks, Mutex, StdLocks, StdMutex};
+pub use time::{Sleep, Time};
 pub use watch::{EventKind, Watch, WatchEvent, WatchOutcome, WatchSource};
 pub use watch_table::{WatchKind, WatchTable};
 

@@ -25,8 +25,10 @@
 pub mod check;
 mod client;
 mod server;
+mod time;
 mod tree;
 
 pub use client::MemoryClient;
 pub use server::{Backend, MemoryServer};
+pub use time::ManualTime;
 pub use tree::{Fired, Tree};

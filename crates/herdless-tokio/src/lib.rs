@@ -22,9 +22,11 @@ mod client;
 mod connector;
 mod dial;
 mod driver;
+mod time;
 
 pub use address::{Address, AddressError, Host};
 pub use client::TokioClient;
 pub use connector::{ConnectError, Connector, connect};
 pub use dial::{Dial, Stream, TcpDial};
 pub use herdless_proto::client::Counters;
+pub use time::TokioTime;

@@ -32,7 +32,7 @@
 pub use herdless_core as core;
 pub use herdless_core::{
     Acl, Bytes, Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Permissions, Refusal, Session, SessionState,
-    Stat, Version, Watch, WatchEvent, Zxid,
+    Stat, Time, Version, Watch, WatchEvent, Zxid,
 };
 #[cfg(feature = "memory")]
 pub use herdless_memory as memory;
@@ -43,4 +43,4 @@ pub use herdless_server as server;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use herdless_tokio as transport;
 #[cfg(all(feature = "tokio", not(loom)))]
-pub use herdless_tokio::{ConnectError, Connector, TokioClient, connect};
+pub use herdless_tokio::{ConnectError, Connector, TokioClient, TokioTime, connect};

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use herdless_core::{Client, ClientExt, CreateMode, Error, MultiOp, NodePath, OneShot, Version};
 use herdless_memory::MemoryClient;
@@ -11,17 +11,8 @@ use herdless_memory::check::{LoomLocks, Model, block_on, loom};
 use herdless_recipes::LockGuard;
 
 use crate::flaw::{Flaw, Flawed};
-use crate::world::{Count, World};
-
-/// Runs each closure on a thread of its own, the last one on this.
-macro_rules! together {
-    ($($each:expr),+ ; $last:expr) => {{
-        let threads = [$(loom::thread::spawn($each)),+];
-        let result = $last;
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
-        result
-    }};
-}
+use crate::harness::{Count, poll_times, together};
+use crate::world::World;
 
 /// Takes the lock once, visits, and drops the guard.
 fn contend(world: &World) {
@@ -176,17 +167,6 @@ fn session_expires_at_any_point_of_three() {
 #[should_panic(expected = "are both valid")]
 fn planted_ignore_expiry() {
     session_expires("planted_ignore_expiry", 2, None, Flaw::IgnoreExpiry);
-}
-
-/// Polls a future `polls` times and then drops it; its output, if it got there.
-fn poll_times<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    for _ in 0..polls {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return Some(output);
-        }
-    }
-    None
 }
 
 /// An acquire is dropped at its k-th poll, each answer there one poll late: between two others it leaves no node, no

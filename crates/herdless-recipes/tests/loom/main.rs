@@ -4,6 +4,7 @@
 //! contenders with one [`Flaw`](flaw::Flaw) and must panic. Counters prove that the interesting branches ran.
 
 mod flaw;
+mod harness;
 mod lock;
 mod slot;
 mod world;

@@ -1,7 +1,6 @@
 //! What the contenders of a model share, and the properties that are checked on it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use herdless_core::{ClientExt, CreateMode, NodePath, Session};
 use herdless_memory::MemoryClient;
@@ -114,19 +113,4 @@ impl World {
 
 pub(crate) fn path() -> NodePath {
     NodePath::parse("/lock").expect("a valid path")
-}
-
-/// Counts over all executions of a model: proves that a branch ran.
-#[derive(Clone, Default)]
-pub(crate) struct Count(Arc<AtomicU64>);
-
-impl Count {
-    pub(crate) fn add(&self, happened: bool) {
-        self.0.fetch_add(u64::from(happened), Ordering::Relaxed);
-    }
-
-    #[track_caller]
-    pub(crate) fn assert_reached(&self, what: &str) {
-        assert!(self.0.load(Ordering::Relaxed) > 0, "never reached: {what}");
-    }
 }
