@@ -1,7 +1,8 @@
-//! A lock that is held.
+//! What is held: the common part of all guards.
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
@@ -12,15 +13,16 @@ use herdless_core::{
 
 use crate::contend::{Place, Token};
 
-/// The lock, held. Dropping it releases it, without waiting and without a runtime.
-#[must_use = "dropping a guard releases the lock"]
-pub struct LockGuard<C: Client> {
+/// A grant: a lock, a permit or a leadership that is held, as every guard shows it. Dropping it releases it, without waiting
+/// and without a runtime.
+#[must_use = "dropping a grant releases it"]
+pub struct Grant<C: Client> {
     place: Place<C>,
     /// Left on our own node by the first guarded write: as long as it has not fired, the node is the one it was.
     watch: Mutex<Option<Watch>>,
 }
 
-impl<C: Client> LockGuard<C> {
+impl<C: Client> Grant<C> {
     pub(crate) fn new(place: Place<C>) -> Self {
         Self { place, watch: Mutex::new(None) }
     }
@@ -35,12 +37,12 @@ impl<C: Client> LockGuard<C> {
         self.place.path()
     }
 
-    /// The session that the lock is held with.
+    /// The session that it is held with.
     pub fn session(&self) -> &Session {
         self.place.session()
     }
 
-    /// Whether the server cannot have given the lock to anybody else yet: false from *(the sending of the last answered
+    /// Whether the server cannot have given it to anybody else yet: false from *(the sending of the last answered
     /// request) + session timeout* on, by a monotonic clock. Sends nothing.
     ///
     /// Between this check and a write the process may be paused; only the [`token`](Self::token) covers that.
@@ -48,18 +50,18 @@ impl<C: Client> LockGuard<C> {
         self.place.session().is_valid()
     }
 
-    /// Waits until the lock is lost with its session. It owns what it needs, so it can run beside the guard's use.
+    /// Waits until it is lost with its session. It owns what it needs, so it can run beside the guard's use.
     ///
     /// # Examples
     ///
     /// ```
     /// # use std::future::Future;
     /// # use herdless_core::Client;
-    /// # use herdless_recipes::LockGuard;
-    /// async fn work_while_held<C: Client>(guard: &LockGuard<C>, work: impl Future<Output = ()>) -> bool {
+    /// # use herdless_recipes::Grant;
+    /// async fn work_while_held<C: Client>(grant: &Grant<C>, work: impl Future<Output = ()>) -> bool {
     ///     tokio::select! {
     ///         biased;
-    ///         () = guard.lost() => false,
+    ///         () = grant.lost() => false,
     ///         () = work => true,
     ///     }
     /// }
@@ -69,8 +71,8 @@ impl<C: Client> LockGuard<C> {
     }
 }
 
-impl<C: Client + Clone + 'static> LockGuard<C> {
-    /// Carries out `operations`, all or none, only if the lock's node is still the one that this guard made.
+impl<C: Client + Clone + 'static> Grant<C> {
+    /// Carries out `operations`, all or none, only if the holder's node is still the one that this grant stands on.
     ///
     /// The first time 2 round trips: the node is read, its `czxid` compared with the token, and a watch left on it. From
     /// then on 1, as long as the watch has not fired. That the node exists is checked in the multi itself. What ZooKeeper
@@ -87,16 +89,16 @@ impl<C: Client + Clone + 'static> LockGuard<C> {
     ///
     /// # Errors
     ///
-    /// `SessionExpired`, or `Refused(NoNode)`: the lock is lost; nothing changed. `MultiRefused` with the index of the
+    /// `SessionExpired`, or `Refused(NoNode)`: it is lost; nothing changed. `MultiRefused` with the index of the
     /// caller's operation. `ConnectionLost`: may or may not have happened.
     ///
     /// # Examples
     ///
     /// ```
     /// # use herdless_core::{Client, Error, MultiOp, NodePath, Version};
-    /// # use herdless_recipes::LockGuard;
-    /// async fn save<C: Client + Clone + 'static>(guard: &LockGuard<C>, path: &NodePath) -> Result<(), Error> {
-    ///     guard.multi(vec![MultiOp::set(path, "new state", Version::ANY)]).await?;
+    /// # use herdless_recipes::Grant;
+    /// async fn save<C: Client + Clone + 'static>(grant: &Grant<C>, path: &NodePath) -> Result<(), Error> {
+    ///     grant.multi(vec![MultiOp::set(path, "new state", Version::ANY)]).await?;
     ///     Ok(())
     /// }
     /// ```
@@ -127,7 +129,7 @@ impl<C: Client + Clone + 'static> LockGuard<C> {
 
     async fn watch_node(&self) -> Result<(), Error> {
         let ((_, stat), watch) = self.place.client().get_and_watch(self.path()).await?;
-        if Token(stat.czxid) != self.token() {
+        if Token(stat.czxid) != self.place.created_by() {
             // The same name, made again by somebody else.
             return Err(Error::Refused(Refusal::NoNode));
         }
@@ -135,34 +137,75 @@ impl<C: Client + Clone + 'static> LockGuard<C> {
         Ok(())
     }
 
-    /// Releases the lock and waits for the server's word. 1 round trip.
-    ///
-    /// # Ordering
-    ///
-    /// After everything this session has submitted: what was written under the lock is there before the next holder.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future releases the lock all the same.
-    ///
-    /// # Errors
-    ///
-    /// `SessionExpired`, or `Refused(NoNode)`: the lock was lost before. A lost connection is no error: the release goes
-    /// on after the reconnect.
-    ///
-    /// # Examples
-    ///
-    /// See [`Lock`](crate::Lock).
-    pub async fn release(self) -> Result<(), Error> {
+    pub(crate) async fn release(self) -> Result<(), Error> {
         match self.place.leave().await? {
             true => Ok(()),
             false => Err(Error::Refused(Refusal::NoNode)),
         }
     }
+
+    pub(crate) fn place_mut(&mut self) -> &mut Place<C> {
+        &mut self.place
+    }
 }
 
-impl<C: Client> fmt::Debug for LockGuard<C> {
+impl<C: Client> fmt::Debug for Grant<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockGuard").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Grant").field("place", &self.place).finish_non_exhaustive()
     }
+}
+
+/// Makes a guard: a grant under the name of its recipe.
+macro_rules! guard {
+    ($(#[$doc:meta])* $name:ident, $released:literal) => {
+        $(#[$doc])*
+        #[must_use = "dropping a guard releases what it holds"]
+        pub struct $name<C: Client> {
+            grant: Grant<C>,
+        }
+
+        impl<C: Client + Clone + 'static> $name<C> {
+            pub(crate) fn new(place: Place<C>) -> Self {
+                Self { grant: Grant::new(place) }
+            }
+
+            #[doc = concat!("Releases the ", $released, " and waits for the server's word. 1 round trip.")]
+            ///
+            /// # Ordering
+            ///
+            /// After everything this session has submitted: what was written while it was held is there before the next
+            /// holder.
+            ///
+            /// # Cancel safety
+            ///
+            /// Dropping the future releases all the same.
+            ///
+            /// # Errors
+            ///
+            /// `SessionExpired`, or `Refused(NoNode)`: it was lost before. A lost connection is no error: the release
+            /// goes on after the reconnect.
+            pub async fn release(self) -> Result<(), Error> {
+                self.grant.release().await
+            }
+        }
+
+        impl<C: Client> Deref for $name<C> {
+            type Target = Grant<C>;
+
+            fn deref(&self) -> &Grant<C> {
+                &self.grant
+            }
+        }
+
+        impl<C: Client> fmt::Debug for $name<C> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("grant", &self.grant).finish()
+            }
+        }
+    };
+}
+
+guard! {
+    /// A [`Lock`](crate::Lock), held. Dropping it releases it, without waiting and without a runtime.
+    LockGuard, "lock"
 }

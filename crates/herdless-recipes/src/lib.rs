@@ -9,8 +9,10 @@
 
 mod contend;
 mod guard;
+mod layout;
 mod lock;
 
-pub use contend::{Contender, Token};
-pub use guard::LockGuard;
+pub use contend::{Contender, End, Observation, Observer, Token};
+pub use guard::{Grant, LockGuard};
+pub use layout::Layout;
 pub use lock::{Lock, LockBuilder, Ticket};

@@ -5,10 +5,11 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use herdless_core::{Acl, Client, Error, NodePath};
+use herdless_core::{Acl, Client, ClientExt, Error, NodePath};
 
-use crate::contend::{Contender, Line, Place, Token};
+use crate::contend::{Contender, Line, Naming, Observer, Place, Role, Seen, Token};
 use crate::guard::LockGuard;
+use crate::layout::Layout;
 
 /// An exclusive lock: of all processes that acquire it on one path, one at a time holds it, in the order of asking.
 ///
@@ -74,7 +75,7 @@ impl<C: Client + Clone + 'static> Lock<C> {
 
     /// The lock on `path`, with options.
     pub fn builder(client: C, path: NodePath) -> LockBuilder<C> {
-        LockBuilder { client, line: Line::new(path) }
+        LockBuilder { client, line: Line::new(path, Naming::CURATOR_LOCK, Role::Exclusive) }
     }
 
     /// The lock's path.
@@ -198,7 +199,17 @@ impl<C: Client + Clone + 'static> Lock<C> {
     }
 
     async fn enter(&self, look: bool) -> Result<Ticket<C>, Error> {
-        let (place, ahead) = Place::enter(&self.line, &self.client, look).await?;
+        // Leaves with the creation and is answered behind it, so it counts our node: one child is ourselves alone.
+        let directory = self.line.directory();
+        let (place, parent) =
+            Place::enter(&self.line, &self.client, |client| look.then(|| client.exists(directory))).await?;
+        let children = match parent {
+            Some(parent) => parent.await.ok().flatten().map(|stat| stat.num_children),
+            None => None,
+        };
+        // Not known is as good as contended: the place looks for itself. So is a directory without children: ours is
+        // gone already, which is not the same as being the first.
+        let ahead = children.and_then(|children| u32::try_from(children - 1).ok()).unwrap_or(u32::MAX);
         Ok(Ticket { place, line: self.line.clone(), ahead })
     }
 
@@ -268,6 +279,21 @@ impl<C: Client + Clone + 'static> LockBuilder<C> {
         self
     }
 
+    /// How the nodes of contenders are named. The default is Curator's.
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.line = self.line.with_naming(match layout {
+            Layout::Curator => Naming::CURATOR_LOCK,
+            Layout::Kazoo => Naming::KAZOO_LOCK,
+        });
+        self
+    }
+
+    /// Who keeps figures of every place in the line. The default is nobody.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.line.observer = Some(observer);
+        self
+    }
+
     /// The lock.
     pub fn build(self) -> Lock<C> {
         Lock { client: self.client, line: Arc::new(self.line) }
@@ -322,7 +348,7 @@ impl<C: Client + Clone + 'static> Ticket<C> {
     ///
     /// See [`Lock::enqueue`].
     pub async fn wait(mut self) -> Result<LockGuard<C>, Error> {
-        self.place.wait(&self.line, self.ahead == 0).await?;
+        self.place.wait(&self.line, Seen::Others(self.ahead)).await?;
         Ok(LockGuard::new(self.place))
     }
 }

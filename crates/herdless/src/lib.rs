@@ -37,7 +37,7 @@ pub use herdless_core::{
 #[cfg(feature = "memory")]
 pub use herdless_memory as memory;
 pub use herdless_recipes as recipes;
-pub use herdless_recipes::{Lock, LockGuard, Ticket, Token};
+pub use herdless_recipes::*;
 #[cfg(all(feature = "server", not(loom)))]
 pub use herdless_server as server;
 #[cfg(all(feature = "tokio", not(loom)))]

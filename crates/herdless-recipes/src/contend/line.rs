@@ -1,5 +1,6 @@
 //! The directory that contenders stand in.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,19 +10,22 @@ use herdless_core::{
     Refusal, Release, Request, SessionId, Stat, Watch,
 };
 
-use super::name::{STEM, Sequence};
+use super::name::{Naming, Role, Sequence};
+use super::observe::{Observation, Observer};
 use super::token::Token;
 
-/// A line of contenders: where it is, and how one's own node is made.
-#[derive(Clone, Debug)]
+/// A line of contenders: where it is, how one's own node is made, and who ahead keeps it waiting.
+#[derive(Clone)]
 pub(crate) struct Line {
     directory: NodePath,
-    prefix: NodePath,
+    naming: Naming,
+    role: Role,
     pub(crate) acl: Arc<[Acl]>,
     /// For people to read, in the data of one's own node.
     pub(crate) owner: String,
     /// Whether a hand-over is confirmed by a look at the directory: needed where others write contenders' data.
     pub(crate) confirm: bool,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Whether the last who came here had to wait.
     expects_others: Arc<AtomicBool>,
 }
@@ -31,6 +35,8 @@ pub(crate) struct Line {
 pub struct Contender {
     /// The contender's node.
     pub path: NodePath,
+    /// Whether it wants to hold together with others, as the readers of a [`RwLock`](crate::RwLock) do.
+    pub is_shared: bool,
     /// What the contender says of itself, for people to read. Of a Curator process usually its IP address.
     pub owner: String,
     /// Its session.
@@ -42,15 +48,36 @@ pub struct Contender {
 /// Who is ahead of a place.
 pub(super) enum Ahead {
     Nobody,
-    /// The watch on the nearest one.
-    Somebody(Watch),
+    /// The nearest one who keeps it waiting.
+    Somebody {
+        watch: Watch,
+        /// Whether it held alone, if it held: then its hand-over says that everybody ahead is gone.
+        is_exclusive: bool,
+    },
 }
 
 impl Line {
-    pub(crate) fn new(directory: NodePath) -> Self {
-        let prefix = directory.child(STEM).expect("the stem is a valid name below any valid path");
+    pub(crate) fn new(directory: NodePath, naming: Naming, role: Role) -> Self {
         let owner = format!("process {}", std::process::id());
-        Self { directory, prefix, acl: Acl::open(), owner, confirm: false, expects_others: Arc::default() }
+        let (acl, expects_others) = (Acl::open(), Arc::default());
+        Self { directory, naming, role, acl, owner, confirm: false, observer: None, expects_others }
+    }
+
+    /// The same line for a contender of another role.
+    pub(crate) fn with_role(&self, role: Role) -> Self {
+        Self { role, ..self.clone() }
+    }
+
+    pub(crate) fn with_naming(self, naming: Naming) -> Self {
+        Self { naming, ..self }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(super) fn observe(&self) -> Option<Box<dyn Observation>> {
+        self.observer.as_ref().map(|observer| observer.asked(&self.directory))
     }
 
     /// Whether somebody is likely to be ahead, because the last time somebody was. Then it does not pay to ask whether one
@@ -68,13 +95,18 @@ impl Line {
         &self.directory
     }
 
-    pub(super) fn create(&self, data: &Bytes) -> Create {
-        Create {
-            path: self.prefix.clone(),
-            data: data.clone(),
-            acl: self.acl.clone(),
-            mode: CreateMode::EphemeralSequential,
-        }
+    /// What the paths of our own contenders begin with.
+    fn prefix(&self) -> NodePath {
+        self.directory.child(self.naming.stem(self.role)).expect("a stem is a valid name below any valid path")
+    }
+
+    /// The data of a node that is about to be made: who makes it, and the attempt's own number.
+    pub(crate) fn data<C: Client>(&self, client: &C) -> Bytes {
+        Bytes::from(format!("{}\n{}", self.owner, client.session().next_attempt()))
+    }
+
+    pub(crate) fn create(&self, data: &Bytes) -> Create {
+        Create { path: self.prefix(), data: data.clone(), acl: self.acl.clone(), mode: CreateMode::EphemeralSequential }
     }
 
     /// What becomes of a create that nobody waits for any more: the node it makes is taken away again, also where its
@@ -107,7 +139,7 @@ impl Line {
     }
 
     fn find(&self, data: &Bytes) -> FindOwn {
-        FindOwn { prefix: self.prefix.clone(), data: data.clone() }
+        FindOwn { prefix: self.prefix(), data: data.clone() }
     }
 
     /// Makes the missing levels of the directory as containers, which the server removes again when they are empty.
@@ -135,54 +167,92 @@ impl Line {
     }
 
     /// Looks for the one ahead of `own` by its number. Our own contenders' names are known from their numbers alone, so
-    /// this reads one node, however long the line; where there is a gap, or a contender with another name, the
-    /// directory is listed once.
+    /// this reads one name (two where there are readers and writers), however long the line; where there is a gap, or a
+    /// contender with another name, the directory is listed once.
     pub(super) async fn ahead_by_number<C: Client>(&self, client: &C, own: &NodePath) -> Result<Ahead, Error> {
-        let Some(name) = Sequence::of(own.name()).and_then(Sequence::name_before) else {
-            return Ok(Ahead::Nobody);
-        };
-        match self.watch(client, &name).await? {
-            Some(watch) => Ok(Ahead::Somebody(watch)),
-            None => self.ahead_by_list(client, own).await,
+        if self.role == Role::Shared {
+            // Ahead of one who shares are most likely others who share, any number of them before one that counts.
+            return self.ahead_by_list(client, own).await;
         }
+        let names = self.naming.contender(own.name()).into_iter().flat_map(|(own, _)| self.naming.names_before(own));
+        let mut reads = Vec::new();
+        for name in names {
+            // All reads leave together.
+            reads.push((client.get_and_watch(&self.child(&name)?), name));
+        }
+        if reads.is_empty() {
+            return Ok(Ahead::Nobody);
+        }
+        for (read, name) in reads {
+            match read.await {
+                Ok((_, watch)) => return Ok(self.somebody(&name, watch)),
+                // A lost one is as good as not found: the list asks again.
+                Err(Error::Refused(Refusal::NoNode) | Error::ConnectionLost) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.ahead_by_list(client, own).await
     }
 
-    /// Looks for the nearest one ahead of `own` in the directory.
+    /// Looks for the nearest one who keeps `own` waiting, in the directory.
     pub(super) async fn ahead_by_list<C: Client>(&self, client: &C, own: &NodePath) -> Result<Ahead, Error> {
-        let own = Sequence::of(own.name());
+        let (names, _) = read(|| self.list(client)).await?;
+        self.ahead_in(client, own, names).await
+    }
+
+    /// As [`ahead_by_list`](Self::ahead_by_list), where the names were read already.
+    pub(super) async fn ahead_in<C: Client>(
+        &self,
+        client: &C,
+        own: &NodePath,
+        mut names: Vec<String>,
+    ) -> Result<Ahead, Error> {
         loop {
-            let list = || client.call(GetChildren { path: self.directory.clone(), watch: false });
-            let (names, _) = read(list).await?;
-            let contenders = names.into_iter().filter_map(|name| Some((Sequence::of(&name)?, name)));
-            let (mut nearest, mut is_listed) = (None, false);
-            for (sequence, name) in contenders {
-                is_listed |= Some(sequence) == own;
-                if Some(sequence) < own && nearest.as_ref().is_none_or(|(best, _)| *best < sequence) {
-                    nearest = Some((sequence, name));
-                }
-            }
-            if !is_listed {
-                // Our node is gone though nothing of ours removed it: the place is lost, as if the session were.
-                return Err(Error::Refused(Refusal::NoNode));
-            }
-            let Some((_, name)) = nearest else {
+            let Some(name) = self.nearest(&names, own)? else {
                 return Ok(Ahead::Nobody);
             };
-            if let Some(watch) = self.watch(client, &name).await? {
-                return Ok(Ahead::Somebody(watch));
+            let path = self.child(name)?;
+            // Reading the data leaves a watch only where there is a node; `exists` would leave one for ever on a name that
+            // never comes again.
+            match read(|| client.get_and_watch(&path)).await {
+                Ok((_, watch)) => return Ok(self.somebody(name, watch)),
+                Err(Error::Refused(Refusal::NoNode)) => names = read(|| self.list(client)).await?.0,
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// Watches a contender. Reading the data leaves a watch only where there is a node; `exists` would leave one for
-    /// ever on a name that never comes again.
-    async fn watch<C: Client>(&self, client: &C, name: &str) -> Result<Option<Watch>, Error> {
-        let path = self.directory.child(name).map_err(|_| Error::Protocol("a child's name is not one".into()))?;
-        match read(|| client.get_and_watch(&path)).await {
-            Ok((_, watch)) => Ok(Some(watch)),
-            Err(Error::Refused(Refusal::NoNode)) => Ok(None),
-            Err(error) => Err(error),
+    /// The nearest one who keeps `own` waiting.
+    fn nearest<'a>(&self, names: &'a [String], own: &NodePath) -> Result<Option<&'a str>, Error> {
+        let (mut nearest, mut is_listed) = (None, false);
+        let own = self.naming.contender(own.name()).map(|(sequence, _)| sequence);
+        for name in names {
+            let Some((sequence, role)) = self.naming.contender(name) else { continue };
+            is_listed |= Some(sequence) == own;
+            let is_ahead = Some(sequence) < own && self.role.waits_for(role);
+            if is_ahead && nearest.is_none_or(|(best, _)| best < sequence) {
+                nearest = Some((sequence, &**name));
+            }
         }
+        match is_listed {
+            true => Ok(nearest.map(|(_, name)| name)),
+            // Our node is gone though nothing of ours removed it: the place is lost, as if the session were.
+            false => Err(Error::Refused(Refusal::NoNode)),
+        }
+    }
+
+    fn somebody(&self, name: &str, watch: Watch) -> Ahead {
+        let is_exclusive = self.naming.contender(name).is_some_and(|(_, role)| role == Role::Exclusive);
+        Ahead::Somebody { watch, is_exclusive }
+    }
+
+    /// Asks for the names in the directory.
+    pub(crate) fn list<C: Client>(&self, client: &C) -> Call<GetChildren> {
+        client.children(&self.directory)
+    }
+
+    fn child(&self, name: &str) -> Result<NodePath, Error> {
+        self.directory.child(name).map_err(|_| Error::Protocol("a child's name is not one".into()))
     }
 
     /// The directory's Stat.
@@ -192,18 +262,19 @@ impl Line {
 
     /// Everybody in line, in order.
     pub(crate) async fn contenders<C: Client>(&self, client: &C) -> Result<Vec<Contender>, Error> {
-        let names = match read(|| client.children(&self.directory)).await {
+        let names = match read(|| self.list(client)).await {
             Ok((names, _)) => names,
             Err(Error::Refused(Refusal::NoNode)) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let mut line: Vec<_> = names.iter().filter_map(|name| Some((Sequence::of(name)?, name))).collect();
-        line.sort();
-        let paths = line.into_iter().filter_map(|(_, name)| self.directory.child(name).ok());
+        let place = |name: &String| self.naming.contender(name).map(|(sequence, role)| (sequence, role, name.clone()));
+        let mut line: Vec<(Sequence, Role, String)> = names.iter().filter_map(place).collect();
+        line.sort_by_key(|(sequence, ..)| *sequence);
+        let paths = line.into_iter().filter_map(|(_, role, name)| Some((self.directory.child(&name).ok()?, role)));
         // All reads leave together.
-        let reads: Vec<_> = paths.map(|path| (client.get(&path), path)).collect();
+        let reads: Vec<_> = paths.map(|(path, role)| (client.get(&path), path, role)).collect();
         let mut contenders = Vec::with_capacity(reads.len());
-        for (pending, path) in reads {
+        for (pending, path, role) in reads {
             let outcome = match pending.await {
                 Err(Error::ConnectionLost) => read(|| client.get(&path)).await,
                 first => first,
@@ -216,6 +287,7 @@ impl Line {
             let text = String::from_utf8_lossy(&data);
             contenders.push(Contender {
                 path,
+                is_shared: role == Role::Shared,
                 owner: text.rsplit_once('\n').map_or(&*text, |(owner, _)| owner).to_owned(),
                 session: SessionId(stat.ephemeral_owner),
                 token: Token(stat.czxid),
@@ -227,7 +299,7 @@ impl Line {
 
 /// Awaits a read; where the connection is lost it is asked again, which a read may be. The one place for retries: what
 /// changes something is never simply repeated.
-async fn read<O: Operation>(ask: impl Fn() -> Call<O>) -> Result<O::Output, Error> {
+pub(crate) async fn read<O: Operation>(ask: impl Fn() -> Call<O>) -> Result<O::Output, Error> {
     loop {
         match ask().await {
             Err(Error::ConnectionLost) => {}
@@ -256,5 +328,17 @@ pub(super) fn release(created: &Created, hand_over: bool) -> Release {
         czxid: created.stat.czxid,
         session: SessionId(created.stat.ephemeral_owner),
         hand_over,
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line")
+            .field("directory", &self.directory)
+            .field("naming", &self.naming)
+            .field("role", &self.role)
+            .field("owner", &self.owner)
+            .field("confirm", &self.confirm)
+            .finish_non_exhaustive()
     }
 }

@@ -2,10 +2,13 @@
 
 mod line;
 mod name;
+mod observe;
 mod place;
 mod token;
 
 pub use line::Contender;
-pub(crate) use line::Line;
-pub(crate) use place::Place;
+pub(crate) use line::{Line, read};
+pub(crate) use name::{Naming, Role, Sequence};
+pub use observe::{End, Observation, Observer};
+pub(crate) use place::{Place, Seen};
 pub use token::Token;

@@ -2,10 +2,14 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-use herdless_core::{Client, ClientExt, Created, Error, EventKind, NodePath, Refusal, Request, Session, SessionState};
+use herdless_core::{
+    Client, ClientExt, Created, Error, EventKind, MultiOp, NodePath, Refusal, Request, Session, SessionState, Version,
+};
+use tracing::{Span, debug_span};
 
 use super::line::{Ahead, Line, release};
+use super::name::Role;
+use super::observe::{End, Observation};
 use super::token::Token;
 
 /// How often missing parents are made before the server's "no node" is believed: a busy server that removes empty containers
@@ -17,23 +21,38 @@ pub(crate) struct Place<C: Client> {
     client: C,
     session: Session,
     created: Created,
-    /// Whether everybody ahead has gone: it decides how we leave.
+    /// Not always the creation of the node: a place that was exchanged for another keeps it.
+    token: Token,
+    /// Whether everybody ahead that counts has gone.
     is_holder: bool,
+    /// Whether the one behind may take our leaving for its turn: then it is told that it may.
+    hands_over: bool,
     has_left: bool,
+    observation: Option<Box<dyn Observation>>,
+    /// The wait, and then the hold: a subscriber measures how long each took.
+    span: Span,
+}
+
+/// What was seen of the line right after one's node was made.
+pub(crate) enum Seen {
+    /// How many others there are at most; `u32::MAX` where that is not known.
+    Others(u32),
+    /// The names in the directory, one's own among them.
+    Names(Vec<String>),
 }
 
 impl<C: Client + Clone + 'static> Place<C> {
-    /// Makes a node at the end of the line. Also tells how many were ahead at most; 0 says that the place is the first.
-    /// Without a `look` that stays unknown, and one request is saved.
+    /// Makes a node at the end of the line. What `ask` submits leaves right behind the creation, in the same round trip:
+    /// what it reads contains the node.
     ///
     /// 1 round trip; 2 where parents are missing.
-    pub(crate) async fn enter(line: &Line, client: &C, look: bool) -> Result<(Self, u32), Error> {
+    pub(crate) async fn enter<T>(line: &Line, client: &C, ask: impl Fn(&C) -> T) -> Result<(Self, T), Error> {
+        let mut observation = line.observe();
         let mut parent_attempts = 0;
         loop {
-            let data = Bytes::from(format!("{}\n{}", line.owner, client.session().next_attempt()));
+            let data = line.data(client);
             let create = client.call(line.create(&data)).on_abandon(line.undo_create(client, &data));
-            // Leaves with the create and is answered behind it, so it counts our node: one child is ourselves alone.
-            let parent = look.then(|| client.exists(line.directory()));
+            let asked = ask(client);
             let created = match create.await {
                 Ok(created) => created,
                 Err(Error::Refused(Refusal::NoNode)) if parent_attempts < PARENT_ATTEMPTS => {
@@ -47,59 +66,92 @@ impl<C: Client + Clone + 'static> Place<C> {
                 },
                 Err(error) => return Err(error),
             };
-            let Some(place) = Self::new(client, created) else {
-                continue;
-            };
-            let children = match parent {
-                Some(parent) => parent.await.ok().flatten().map(|stat| stat.num_children),
-                None => None,
-            };
-            // Not known is as good as contended: the place looks for itself. So is a directory without children: ours is
-            // gone already, which is not the same as being the first.
-            let ahead = children.and_then(|children| u32::try_from(children - 1).ok());
-            return Ok((place, ahead.unwrap_or(u32::MAX)));
+            if let Some(mut place) = Self::new(client, created) {
+                place.observation = observation.take();
+                return Ok((place, asked));
+            }
         }
     }
 
-    /// The place on the node that was created; `None` where its session is over already.
-    fn new(client: &C, created: Created) -> Option<Self> {
+    /// The place on a node that was created; `None` where its session is over already.
+    pub(crate) fn new(client: &C, created: Created) -> Option<Self> {
         let session = client.session();
         if session.id().0 != created.stat.ephemeral_owner {
             return None;
         }
-        Some(Self { client: client.clone(), session, created, is_holder: false, has_left: false })
+        let token = Token(created.stat.czxid);
+        let span = debug_span!("wait", path = %created.path, %token);
+        let client = client.clone();
+        Some(Self {
+            client,
+            session,
+            created,
+            token,
+            is_holder: false,
+            hands_over: false,
+            has_left: false,
+            observation: None,
+            span,
+        })
     }
 
-    /// Waits until nobody is ahead. `is_first` says that this is known already.
+    /// Waits until nobody is ahead that keeps this place waiting.
     ///
     /// # Errors
     ///
     /// `SessionExpired`: the place is gone. `Refused(NoNode)`: somebody else removed the node.
-    pub(crate) async fn wait(&mut self, line: &Line, is_first: bool) -> Result<(), Error> {
-        let outcome = if is_first { Ok(false) } else { self.wait_for_turn(line).await };
+    pub(crate) async fn wait(&mut self, line: &Line, seen: Seen) -> Result<(), Error> {
+        if let Some(observation) = &mut self.observation {
+            observation.entered(match &seen {
+                Seen::Others(u32::MAX) => None,
+                Seen::Others(count) => Some(*count),
+                Seen::Names(names) => u32::try_from(names.len()).ok().and_then(|count| count.checked_sub(1)),
+            });
+        }
+        let outcome = match seen {
+            Seen::Others(0) => Ok(false),
+            seen => self.wait_for_turn(line, seen).await,
+        };
         // Whatever was just learned may have been told to a later session than the one our node belongs to.
         if self.session.state() == SessionState::Lost {
             return Err(Error::SessionExpired);
         }
         line.expect_others(outcome?);
-        self.is_holder = true;
+        self.grant(line);
         Ok(())
     }
 
+    /// It is known that nobody is ahead.
+    pub(crate) fn grant(&mut self, line: &Line) {
+        self.is_holder = true;
+        // Others who share may still be there when one of them goes, so it tells nobody anything.
+        self.hands_over = line.role() == Role::Exclusive;
+        self.span = debug_span!("hold", path = %self.created.path, token = %self.token);
+        if let Some(observation) = &mut self.observation {
+            observation.granted();
+        }
+    }
+
     /// Whether anybody was ahead.
-    async fn wait_for_turn(&self, line: &Line) -> Result<bool, Error> {
+    async fn wait_for_turn(&mut self, line: &Line, seen: Seen) -> Result<bool, Error> {
         let mut has_waited = false;
         let mut revision = self.session.revision();
-        let mut ahead = line.ahead_by_number(&self.client, &self.created.path).await?;
-        while let Ahead::Somebody(watch) = ahead {
+        let mut ahead = match seen {
+            Seen::Names(names) => line.ahead_in(&self.client, &self.created.path, names).await?,
+            Seen::Others(_) => line.ahead_by_number(&self.client, &self.created.path).await?,
+        };
+        while let Ahead::Somebody { watch, is_exclusive } = ahead {
             has_waited = true;
             let event = watch.await?;
+            if let Some(observation) = &mut self.observation {
+                observation.woken();
+            }
             // A holder leaves with set + delete in one change, which fires "changed"; everything else that removes a
-            // node fires "deleted". So "changed" proves that the one ahead was the first, and we are now: nothing is
-            // read. "Deleted" proves nothing, since it may have been a waiter; nor does what a reconnect found out, since
-            // it tells of the name and not of the node that we watched.
+            // node fires "deleted". So "changed" proves that the one ahead was the first (unless it was one of several who
+            // held together), and we are now: nothing is read. "Deleted" proves nothing, since it may have been a waiter;
+            // nor does what a reconnect found out, since it tells of the name and not of the node that we watched.
             let is_hand_over = event.kind == EventKind::DataChanged && self.session.revision() == revision;
-            if is_hand_over && !line.confirm {
+            if is_hand_over && is_exclusive && !line.confirm {
                 break;
             }
             revision = self.session.revision();
@@ -110,9 +162,28 @@ impl<C: Client + Clone + 'static> Place<C> {
 
     /// Leaves, and waits for the server's word. Whether the node was still there.
     pub(crate) async fn leave(mut self) -> Result<bool, Error> {
-        let left = self.client.call(release(&self.created, self.is_holder));
+        let left = self.client.call(release(&self.created, self.hands_over));
         self.has_left = true;
         left.await
+    }
+
+    /// What hands the place over to the next one as part of a multi. Once that is carried out, the place [has
+    /// left](Self::has_left).
+    pub(crate) fn departure(&self) -> [MultiOp; 2] {
+        let path = &self.created.path;
+        [MultiOp::set(path, "", Version::ANY), MultiOp::delete(path, Version::ANY)]
+    }
+
+    /// Says that the node is gone already.
+    pub(crate) fn has_left(mut self) {
+        self.has_left = true;
+    }
+
+    /// Goes on with another node in the place of this one, which is gone already. The token stays: the new node is not a
+    /// new grant.
+    pub(crate) fn exchange(&mut self, created: Created) {
+        self.created = created;
+        self.hands_over = false;
     }
 }
 
@@ -130,21 +201,34 @@ impl<C: Client> Place<C> {
     }
 
     pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The change that created the node. The same as the token, but for a place that was exchanged.
+    pub(crate) fn created_by(&self) -> Token {
         Token(self.created.stat.czxid)
     }
 }
 
 impl<C: Client> Drop for Place<C> {
     fn drop(&mut self) {
+        if let Some(observation) = &mut self.observation {
+            observation.ended(match (self.is_holder, self.session.is_valid()) {
+                (true, true) => End::Released,
+                (true, false) => End::LostHeld,
+                (false, true) => End::GivenUp,
+                (false, false) => End::LostWaiting,
+            });
+        }
         if !self.has_left {
             // A waiter that gives up must not be mistaken for a holder that hands over, so it leaves by a plain delete.
-            drop(self.client.submit(Request::Release(release(&self.created, self.is_holder))));
+            drop(self.client.submit(Request::Release(release(&self.created, self.hands_over))));
         }
     }
 }
 
 impl<C: Client> fmt::Debug for Place<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("path", &self.created.path).field("token", &self.token()).finish_non_exhaustive()
+        f.debug_struct("Place").field("path", &self.created.path).field("token", &self.token).finish_non_exhaustive()
     }
 }
