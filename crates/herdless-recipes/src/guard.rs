@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
@@ -144,8 +143,8 @@ impl<C: Client + Clone + 'static> Grant<C> {
         }
     }
 
-    pub(crate) fn place_mut(&mut self) -> &mut Place<C> {
-        &mut self.place
+    pub(crate) fn into_place(self) -> Place<C> {
+        self.place
     }
 }
 
@@ -157,16 +156,17 @@ impl<C: Client> fmt::Debug for Grant<C> {
 
 /// Makes a guard: a grant under the name of its recipe.
 macro_rules! guard {
-    ($(#[$doc:meta])* $name:ident, $released:literal) => {
+    ($(#[$doc:meta])* $name:ident { $released:literal $(, $field:ident: $type:ty)? }) => {
         $(#[$doc])*
         #[must_use = "dropping a guard releases what it holds"]
         pub struct $name<C: Client> {
             grant: Grant<C>,
+            $($field: $type,)?
         }
 
         impl<C: Client + Clone + 'static> $name<C> {
-            pub(crate) fn new(place: Place<C>) -> Self {
-                Self { grant: Grant::new(place) }
+            pub(crate) fn new(place: Place<C> $(, $field: $type)?) -> Self {
+                Self { grant: Grant::new(place) $(, $field)? }
             }
 
             #[doc = concat!("Releases the ", $released, " and waits for the server's word. 1 round trip.")]
@@ -184,12 +184,12 @@ macro_rules! guard {
             ///
             /// `SessionExpired`, or `Refused(NoNode)`: it was lost before. A lost connection is no error: the release
             /// goes on after the reconnect.
-            pub async fn release(self) -> Result<(), Error> {
+            pub async fn release(self) -> Result<(), herdless_core::Error> {
                 self.grant.release().await
             }
         }
 
-        impl<C: Client> Deref for $name<C> {
+        impl<C: Client> std::ops::Deref for $name<C> {
             type Target = Grant<C>;
 
             fn deref(&self) -> &Grant<C> {
@@ -197,15 +197,12 @@ macro_rules! guard {
             }
         }
 
-        impl<C: Client> fmt::Debug for $name<C> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl<C: Client> std::fmt::Debug for $name<C> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.debug_struct(stringify!($name)).field("grant", &self.grant).finish()
             }
         }
     };
 }
 
-guard! {
-    /// A [`Lock`](crate::Lock), held. Dropping it releases it, without waiting and without a runtime.
-    LockGuard, "lock"
-}
+pub(crate) use guard;

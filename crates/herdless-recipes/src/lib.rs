@@ -11,8 +11,12 @@ mod contend;
 mod guard;
 mod layout;
 mod lock;
+mod reentrant;
+mod rw_lock;
 
 pub use contend::{Contender, End, Observation, Observer, Token};
-pub use guard::{Grant, LockGuard};
+pub use guard::Grant;
 pub use layout::Layout;
-pub use lock::{Lock, LockBuilder, Ticket};
+pub use lock::{Lock, LockBuilder, LockGuard, Ticket};
+pub use reentrant::{Owner, ReentrantGuard, ReentrantLock, ReentrantRwLock};
+pub use rw_lock::{ReadGuard, RwLock, RwLockBuilder, WriteGuard};

@@ -5,10 +5,10 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use herdless_core::{Acl, Client, ClientExt, Error, NodePath};
+use herdless_core::{Acl, Client, Error, NodePath};
 
 use crate::contend::{Contender, Line, Naming, Observer, Place, Role, Seen, Token};
-use crate::guard::LockGuard;
+use crate::guard::{Grant, guard};
 use crate::layout::Layout;
 
 /// An exclusive lock: of all processes that acquire it on one path, one at a time holds it, in the order of asking.
@@ -118,13 +118,7 @@ impl<C: Client + Clone + 'static> Lock<C> {
     /// }
     /// ```
     pub async fn acquire(&self) -> Result<LockGuard<C>, Error> {
-        loop {
-            match self.enter(!self.line.expects_others()).await?.wait().await {
-                // Whoever was ahead stays ahead: the new place is the last.
-                Err(Error::SessionExpired) => {}
-                outcome => return outcome,
-            }
-        }
+        Ok(LockGuard::new(Place::acquire(&self.line, &self.client).await?))
     }
 
     /// Takes the lock if it is free, without waiting for anybody: `None` if it is taken.
@@ -156,15 +150,7 @@ impl<C: Client + Clone + 'static> Lock<C> {
     /// }
     /// ```
     pub async fn try_acquire(&self) -> Result<Option<LockGuard<C>>, Error> {
-        if self.line.stat(&self.client).await?.is_some_and(|stat| stat.num_children > 0) {
-            return Ok(None);
-        }
-        let ticket = self.enqueue().await?;
-        if ticket.ahead > 0 {
-            // Somebody was faster; the ticket's drop leaves the line.
-            return Ok(None);
-        }
-        ticket.wait().await.map(Some)
+        Ok(Place::try_acquire(&self.line, &self.client).await?.map(LockGuard::new))
     }
 
     /// Takes a place in the line. Awaiting the [`Ticket`] then waits for the lock.
@@ -195,22 +181,8 @@ impl<C: Client + Clone + 'static> Lock<C> {
     /// }
     /// ```
     pub async fn enqueue(&self) -> Result<Ticket<C>, Error> {
-        self.enter(true).await
-    }
-
-    async fn enter(&self, look: bool) -> Result<Ticket<C>, Error> {
-        // Leaves with the creation and is answered behind it, so it counts our node: one child is ourselves alone.
-        let directory = self.line.directory();
-        let (place, parent) =
-            Place::enter(&self.line, &self.client, |client| look.then(|| client.exists(directory))).await?;
-        let children = match parent {
-            Some(parent) => parent.await.ok().flatten().map(|stat| stat.num_children),
-            None => None,
-        };
-        // Not known is as good as contended: the place looks for itself. So is a directory without children: ours is
-        // gone already, which is not the same as being the first.
-        let ahead = children.and_then(|children| u32::try_from(children - 1).ok()).unwrap_or(u32::MAX);
-        Ok(Ticket { place, line: self.line.clone(), ahead })
+        let (place, seen) = Place::queue(&self.line, &self.client, true).await?;
+        Ok(Ticket { place, line: self.line.clone(), seen })
     }
 
     /// Who holds the lock: one, or nobody. Costs, ordering, cancel safety and errors as [`contenders`](Self::contenders).
@@ -305,14 +277,17 @@ impl<C: Client + Clone + 'static> LockBuilder<C> {
 pub struct Ticket<C: Client> {
     place: Place<C>,
     line: Arc<Line>,
-    ahead: u32,
+    seen: Seen,
 }
 
 impl<C: Client> Ticket<C> {
     /// How many were ahead when the place was taken, at most: it may count some who came right behind. 0 is exact: the
     /// lock is ours. A very large number says that the answer was lost.
     pub fn ahead(&self) -> u32 {
-        self.ahead
+        match self.seen {
+            Seen::Others(count) => count,
+            Seen::Names(_) => u32::MAX,
+        }
     }
 
     /// The node of this place.
@@ -348,7 +323,7 @@ impl<C: Client + Clone + 'static> Ticket<C> {
     ///
     /// See [`Lock::enqueue`].
     pub async fn wait(mut self) -> Result<LockGuard<C>, Error> {
-        self.place.wait(&self.line, Seen::Others(self.ahead)).await?;
+        self.place.wait(&self.line, self.seen).await?;
         Ok(LockGuard::new(self.place))
     }
 }
@@ -360,6 +335,11 @@ impl<C: Client + Clone + 'static> IntoFuture for Ticket<C> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.wait())
     }
+}
+
+guard! {
+    /// A [`Lock`], held. Dropping it releases it, without waiting and without a runtime.
+    LockGuard { "lock" }
 }
 
 impl<C> fmt::Debug for Lock<C> {

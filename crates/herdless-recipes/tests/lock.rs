@@ -2,52 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use futures::FutureExt;
-use herdless_core::{
-    Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Request, Response, Session, Version,
-};
-use herdless_memory::{MemoryClient, MemoryServer};
+use herdless_core::{ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Version};
+use herdless_memory::MemoryServer;
 use herdless_recipes::Lock;
 
-/// Notes the name of every request.
-#[derive(Clone)]
-struct Counting {
-    client: MemoryClient,
-    log: Arc<Mutex<Vec<&'static str>>>,
-}
+mod support;
 
-impl Counting {
-    fn new(server: &MemoryServer) -> Self {
-        Self { client: server.connect(), log: Arc::default() }
-    }
-
-    fn requests(&self) -> Vec<&'static str> {
-        std::mem::take(&mut self.log.lock().unwrap())
-    }
-}
-
-impl Client for Counting {
-    fn submit(&self, request: Request) -> Response {
-        self.log.lock().unwrap().push(request.name());
-        self.client.submit(request)
-    }
-
-    fn session(&self) -> Session {
-        self.client.session()
-    }
-}
+use support::{Counting, poll};
 
 fn path() -> NodePath {
     NodePath::parse("/locks/orders").unwrap()
-}
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 async fn used(server: &MemoryServer) -> (Counting, Lock<Counting>) {

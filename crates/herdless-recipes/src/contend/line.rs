@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use herdless_core::{
     Acl, Call, Client, ClientExt, Create, CreateMode, Created, Error, FindOwn, GetChildren, NodePath, Operation,
-    Refusal, Release, Request, SessionId, Stat, Watch,
+    Refusal, Release, Request, SessionId, Watch,
 };
 
 use super::name::{Naming, Role, Sequence};
 use super::observe::{Observation, Observer};
+use super::place::Seen;
 use super::token::Token;
 
 /// A line of contenders: where it is, how one's own node is made, and who ahead keeps it waiting.
@@ -65,7 +66,7 @@ impl Line {
 
     /// The same line for a contender of another role.
     pub(crate) fn with_role(&self, role: Role) -> Self {
-        Self { role, ..self.clone() }
+        Self { role, expects_others: Arc::default(), ..self.clone() }
     }
 
     pub(crate) fn with_naming(self, naming: Naming) -> Self {
@@ -83,7 +84,7 @@ impl Line {
     /// Whether somebody is likely to be ahead, because the last time somebody was. Then it does not pay to ask whether one
     /// is alone: it is a request for nothing, and with many sessions in turn these are a quarter of all. Where the guess is
     /// wrong the answer takes two round trips more, once.
-    pub(crate) fn expects_others(&self) -> bool {
+    pub(super) fn expects_others(&self) -> bool {
         self.expects_others.load(Ordering::Relaxed)
     }
 
@@ -124,18 +125,19 @@ impl Line {
         }
     }
 
-    /// The node whose creation was not answered, if it was made. Its data has the attempt's number, and the search is
-    /// for nodes of the current session only: one of an earlier session is no place to stand on.
+    /// The path of a contender of this line's role with the same number as `own`.
+    pub(crate) fn at_place_of(&self, own: &NodePath) -> Option<NodePath> {
+        let (sequence, _) = self.naming.contender(own.name())?;
+        self.directory.child(&sequence.name(self.naming.stem(self.role))).ok()
+    }
+
+    /// The node whose creation was not answered, if it was made. Its data has the attempt's number.
     pub(super) async fn find_own<C: Client + Clone + 'static>(
         &self,
         client: &C,
         data: &Bytes,
     ) -> Result<Option<Created>, Error> {
-        match search(client, self.find(data)).await {
-            // A session that is gone has taken the node with it, or will.
-            Err(Error::SessionExpired) => Ok(None),
-            found => found,
-        }
+        find_own(client, self.find(data)).await
     }
 
     fn find(&self, data: &Bytes) -> FindOwn {
@@ -241,6 +243,14 @@ impl Line {
         }
     }
 
+    /// Whether nobody keeps `own` waiting, as far as was seen.
+    pub(super) fn is_first(&self, own: &NodePath, seen: &Seen) -> bool {
+        match seen {
+            Seen::Others(count) => *count == 0,
+            Seen::Names(names) => matches!(self.nearest(names, own), Ok(None)),
+        }
+    }
+
     fn somebody(&self, name: &str, watch: Watch) -> Ahead {
         let is_exclusive = self.naming.contender(name).is_some_and(|(_, role)| role == Role::Exclusive);
         Ahead::Somebody { watch, is_exclusive }
@@ -255,9 +265,19 @@ impl Line {
         self.directory.child(name).map_err(|_| Error::Protocol("a child's name is not one".into()))
     }
 
-    /// The directory's Stat.
-    pub(crate) async fn stat<C: Client>(&self, client: &C) -> Result<Option<Stat>, Error> {
-        read(|| client.exists(&self.directory)).await
+    /// Whether a contender that came now would have to wait. 1 read.
+    pub(super) async fn is_taken<C: Client>(&self, client: &C) -> Result<bool, Error> {
+        if self.role == Role::Exclusive {
+            let stat = read(|| client.exists(&self.directory)).await?;
+            return Ok(stat.is_some_and(|stat| stat.num_children > 0));
+        }
+        match read(|| self.list(client)).await {
+            Ok((names, _)) => Ok(names
+                .iter()
+                .any(|name| self.naming.contender(name).is_some_and(|(_, role)| self.role.waits_for(role)))),
+            Err(Error::Refused(Refusal::NoNode)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Everybody in line, in order.
@@ -308,8 +328,18 @@ pub(crate) async fn read<O: Operation>(ask: impl Fn() -> Call<O>) -> Result<O::O
     }
 }
 
+/// The node whose creation was not answered, if it was made. The search is for nodes of the current session only: one of an
+/// earlier session is no place to stand on.
+pub(crate) async fn find_own<C: Client + Clone + 'static>(client: &C, find: FindOwn) -> Result<Option<Created>, Error> {
+    match search(client, find).await {
+        // A session that is gone has taken the node with it, or will.
+        Err(Error::SessionExpired) => Ok(None),
+        found => found,
+    }
+}
+
 /// A search for a node that is taken away when it is found and nobody waits for it any more.
-fn search<C: Client + Clone + 'static>(client: &C, find: FindOwn) -> Call<FindOwn> {
+pub(crate) fn search<C: Client + Clone + 'static>(client: &C, find: FindOwn) -> Call<FindOwn> {
     let undo = client.clone();
     client.call(find).on_abandon(move |found| {
         if let Ok(Some(created)) = found {

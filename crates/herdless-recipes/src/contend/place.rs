@@ -73,6 +73,55 @@ impl<C: Client + Clone + 'static> Place<C> {
         }
     }
 
+    /// As [`enter`](Self::enter), with the read that may say at once that it is the place's turn; where `looks` is false, one
+    /// that mostly cannot is left out.
+    pub(crate) async fn queue(line: &Line, client: &C, looks: bool) -> Result<(Self, Seen), Error> {
+        if line.role() == Role::Shared {
+            // One who shares holds at once beside others who do, so the names are worth it.
+            let (place, names) = Self::enter(line, client, |client| line.list(client)).await?;
+            let seen = names.await.map_or(Seen::Others(u32::MAX), |(names, _)| Seen::Names(names));
+            return Ok((place, seen));
+        }
+        // It counts our node: one child is ourselves alone.
+        let ask = |client: &C| looks.then(|| client.exists(line.directory()));
+        let (place, directory) = Self::enter(line, client, ask).await?;
+        let children = match directory {
+            Some(directory) => directory.await.ok().flatten().map(|stat| stat.num_children),
+            None => None,
+        };
+        // Not known is as good as contended: the place looks for itself. So is a directory without children: ours is
+        // gone already, which is not the same as being the first.
+        let others = children.and_then(|children| u32::try_from(children - 1).ok());
+        Ok((place, Seen::Others(others.unwrap_or(u32::MAX))))
+    }
+
+    /// Enters, and waits for the turn; at the end of the line again where the session ends before that.
+    pub(crate) async fn acquire(line: &Line, client: &C) -> Result<Self, Error> {
+        loop {
+            let (mut place, seen) = Self::queue(line, client, !line.expects_others()).await?;
+            match place.wait(line, seen).await {
+                Ok(()) => return Ok(place),
+                // Whoever was ahead stays ahead: the new place is the last.
+                Err(Error::SessionExpired) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Enters only if nobody would have to be waited for: `None` if somebody would.
+    pub(crate) async fn try_acquire(line: &Line, client: &C) -> Result<Option<Self>, Error> {
+        if line.is_taken(client).await? {
+            return Ok(None);
+        }
+        let (mut place, seen) = Self::queue(line, client, true).await?;
+        if !line.is_first(place.path(), &seen) {
+            // Somebody was faster; the place's drop leaves the line.
+            return Ok(None);
+        }
+        place.wait(line, seen).await?;
+        Ok(Some(place))
+    }
+
     /// The place on a node that was created; `None` where its session is over already.
     pub(crate) fn new(client: &C, created: Created) -> Option<Self> {
         let session = client.session();

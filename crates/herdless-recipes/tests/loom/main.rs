@@ -6,5 +6,6 @@
 mod flaw;
 mod harness;
 mod lock;
+mod rw_lock;
 mod slot;
 mod world;
