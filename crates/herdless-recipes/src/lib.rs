@@ -7,14 +7,19 @@
 //! only the one before its own, and leaves. One departure wakes one contender and costs the same bytes at any length
 //! of the line.
 
+mod barrier;
 mod contend;
+mod double_barrier;
 mod guard;
 mod layout;
 mod lock;
+mod parents;
 mod reentrant;
 mod rw_lock;
 
+pub use barrier::Barrier;
 pub use contend::{Contender, End, Observation, Observer, Token};
+pub use double_barrier::{DoubleBarrier, DoubleBarrierBuilder, Round};
 pub use guard::Grant;
 pub use layout::Layout;
 pub use lock::{Lock, LockBuilder, LockGuard, Ticket};

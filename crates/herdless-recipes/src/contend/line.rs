@@ -14,6 +14,7 @@ use super::name::{Naming, Role, Sequence};
 use super::observe::{Observation, Observer};
 use super::place::Seen;
 use super::token::Token;
+use crate::parents;
 
 /// A line of contenders: where it is, how one's own node is made, and who ahead keeps it waiting.
 #[derive(Clone)]
@@ -144,28 +145,9 @@ impl Line {
         FindOwn { prefix: self.prefix(), data: data.clone() }
     }
 
-    /// Makes the missing levels of the directory as containers, which the server removes again when they are empty.
-    /// One round trip for all of them: those that are there answer "exists", in order.
+    /// Makes the missing levels of the directory.
     pub(super) async fn make_parents<C: Client>(&self, client: &C) -> Result<(), Error> {
-        match self.make_levels(client, CreateMode::Container).await {
-            // A server without containers.
-            Err(Error::Refused(Refusal::Unimplemented)) => self.make_levels(client, CreateMode::Persistent).await,
-            made => made,
-        }
-    }
-
-    async fn make_levels<C: Client>(&self, client: &C, mode: CreateMode) -> Result<(), Error> {
-        let create = |path| client.call(Create { path, data: Bytes::new(), acl: self.acl.clone(), mode });
-        let levels: Vec<_> = self.directory.levels().map(create).collect();
-        for level in levels {
-            match level.await {
-                // Whether a lost one was made shows when the contender's own node is; so does whether the server has removed
-                // an empty level again meanwhile.
-                Ok(_) | Err(Error::Refused(Refusal::NodeExists | Refusal::NoNode) | Error::ConnectionLost) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        parents::make(client, &self.directory, &self.acl).await
     }
 
     /// Looks for the one ahead of `own` by its number. Our own contenders' names are known from their numbers alone, so
@@ -324,6 +306,21 @@ pub(crate) async fn read<O: Operation>(ask: impl Fn() -> Call<O>) -> Result<O::O
         match ask().await {
             Err(Error::ConnectionLost) => {}
             outcome => return outcome,
+        }
+    }
+}
+
+/// As [`read`], of a server that has caught up first: what had changed before the call is seen. Both leave together.
+pub(crate) async fn synced<C: Client, O: Operation>(
+    client: &C,
+    path: &NodePath,
+    ask: impl Fn() -> Call<O>,
+) -> Result<O::Output, Error> {
+    loop {
+        let (synced, read) = (client.sync(path), ask());
+        match (synced.await, read.await) {
+            (Err(Error::ConnectionLost), _) | (_, Err(Error::ConnectionLost)) => {}
+            (_, outcome) => return outcome,
         }
     }
 }

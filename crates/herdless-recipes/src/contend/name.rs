@@ -72,7 +72,8 @@ impl Role {
 }
 
 impl Sequence {
-    fn parse(digits: &str) -> Option<Self> {
+    /// The number that the server wrote as these digits.
+    pub(crate) fn parse(digits: &str) -> Option<Self> {
         let is_number =
             digits.len() >= 10 && digits.strip_prefix('-').unwrap_or(digits).bytes().all(|b| b.is_ascii_digit());
         let number: i32 = digits.parse().ok().filter(|_| is_number)?;

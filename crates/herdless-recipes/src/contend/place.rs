@@ -11,10 +11,7 @@ use super::line::{Ahead, Line, release};
 use super::name::Role;
 use super::observe::{End, Observation};
 use super::token::Token;
-
-/// How often missing parents are made before the server's "no node" is believed: a busy server that removes empty containers
-/// takes one level at a time.
-const PARENT_ATTEMPTS: u32 = 8;
+use crate::parents;
 
 /// A node in a line. Dropping it leaves the line.
 pub(crate) struct Place<C: Client> {
@@ -55,7 +52,7 @@ impl<C: Client + Clone + 'static> Place<C> {
             let asked = ask(client);
             let created = match create.await {
                 Ok(created) => created,
-                Err(Error::Refused(Refusal::NoNode)) if parent_attempts < PARENT_ATTEMPTS => {
+                Err(Error::Refused(Refusal::NoNode)) if parent_attempts < parents::ATTEMPTS => {
                     parent_attempts += 1;
                     line.make_parents(client).await?;
                     continue;
@@ -214,6 +211,12 @@ impl<C: Client + Clone + 'static> Place<C> {
         let left = self.client.call(release(&self.created, self.hands_over));
         self.has_left = true;
         left.await
+    }
+
+    /// As [`leave`](Self::leave), and tells whoever watches the node that everybody ahead is gone.
+    pub(crate) async fn hand_over(mut self) -> Result<bool, Error> {
+        self.hands_over = true;
+        self.leave().await
     }
 
     /// What hands the place over to the next one as part of a multi. Once that is carried out, the place [has

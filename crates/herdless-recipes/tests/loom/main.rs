@@ -3,6 +3,7 @@
 //! Each model states its property in a doc line. Each property is shown able to fail: a `planted` model runs the same
 //! contenders with one [`Flaw`](flaw::Flaw) and must panic. Counters prove that the interesting branches ran.
 
+mod barrier;
 mod flaw;
 mod harness;
 mod lock;
