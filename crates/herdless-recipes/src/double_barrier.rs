@@ -155,7 +155,8 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
     ///
     /// # Errors
     ///
-    /// `SessionExpired`: its round may have begun and gone on without it; calling again joins a later one. `Malformed` where
+    /// `SessionExpired`: its round may have begun and gone on without it; calling again joins a later one (as the call itself
+    /// does where the session ends before the member's node is answered). `Malformed` where
     /// the directory's data is not a barrier's. `Refused(NoNode)` where somebody else removed the member's node. `Refused`,
     /// `Overloaded`, `Closed`. A lost connection is no error.
     ///
@@ -166,6 +167,22 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
         let (mut place, asked) = Place::enter(&self.line, &self.client, |_| self.ask()).await?;
         let own = member(place.path().name())
             .ok_or_else(|| Error::Protocol("a sequential node was created without a number".into()))?;
+        let begun = self.wait_for_round(own, asked).await;
+        // Whatever was just learned may have been told to a later session than the one our node belongs to.
+        if place.session().state() == SessionState::Lost {
+            return Err(Error::SessionExpired);
+        }
+        let Begun { members, generation, .. } = begun?;
+        place.grant(&self.line);
+        Ok(Round { place, line: self.line.clone(), own, members, generation })
+    }
+
+    /// Waits until a round begins that `own` is in.
+    async fn wait_for_round(
+        &self,
+        own: Sequence,
+        asked: (Call<Watched<GetData>>, Call<GetChildren>),
+    ) -> Result<Begun, Error> {
         let mut view = self.view(asked).await?;
         while !view.begun.has(own) {
             if !view.present.contains(&own) {
@@ -178,8 +195,7 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
                     if let Some(begun) = self.begin(&view).await?
                         && begun.has(own)
                     {
-                        view.begun = begun;
-                        break;
+                        return Ok(begun);
                     }
                 }
                 None => drop(view.watch.await?),
@@ -188,18 +204,11 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
             let (data, stat) = read(|| self.client.get(self.path())).await?;
             let begun = self.begun(&data, &stat)?;
             if begun.has(own) {
-                view.begun = begun;
-                break;
+                return Ok(begun);
             }
             view = self.view(self.ask()).await?;
         }
-        // What was just read may have been told to a later session than the one our node belongs to.
-        if place.session().state() == SessionState::Lost {
-            return Err(Error::SessionExpired);
-        }
-        place.grant(&self.line);
-        let Begun { members, generation, .. } = view.begun;
-        Ok(Round { place, line: self.line.clone(), own, members, generation })
+        Ok(view.begun)
     }
 
     fn size(&self) -> usize {
