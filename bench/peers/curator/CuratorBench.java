@@ -34,7 +34,8 @@ import org.apache.zookeeper.CreateMode;
  */
 public final class CuratorBench {
     private static final Set<String> KEYS =
-            Set.of("n", "window", "c", "waiters", "sessions", "warmup");
+            Set.of("n", "window", "c", "waiters", "sessions", "warmup", "p", "rounds", "size",
+                    "consumers", "permits", "readers", "limit");
     private static final String USAGE = "usage: SCENARIO --connect HOST:PORT [key=value ...]";
     private static final int MOST_WAITERS = 800; // a thread each
 
@@ -59,12 +60,24 @@ public final class CuratorBench {
         }
     }
 
-    public static void main(String[] args) throws Exception {
+    public static void main(String[] args) {
         CuratorBench bench = new CuratorBench(args);
-        System.out.println(bench.run().toJson(bench.scenario));
+        try {
+            System.out.println(bench.run().toJson(bench.scenario));
+            System.exit(0); // Curator's threads are not all daemons
+        } catch (Exception failure) {
+            failure.printStackTrace();
+            bench.fail(failure.toString());
+        }
     }
 
-    private int get(String key, int otherwise) {
+    /** Ends the process, whatever its threads wait for. */
+    void fail(String why) {
+        System.err.println(why);
+        Runtime.getRuntime().halt(1);
+    }
+
+    int get(String key, int otherwise) {
         return settings.getOrDefault(key, otherwise);
     }
 
@@ -80,6 +93,12 @@ public final class CuratorBench {
             }
             case "contend" -> {
                 return contend(get("warmup", 500), get("n", 3_000));
+            }
+            case "latch", "barrier", "semaphore", "rwlock" -> {
+                return new Recipes(this).run(scenario);
+            }
+            case "queue", "queue_simple", "queue_ack" -> {
+                return new Queues(this).run(scenario);
             }
             default -> {
                 try (CuratorFramework client = connect()) {
@@ -116,7 +135,7 @@ public final class CuratorBench {
         }
     }
 
-    private CuratorFramework connect() {
+    CuratorFramework connect() {
         CuratorFramework client = CuratorFrameworkFactory.newClient(
                 server, 30_000, 15_000, new ExponentialBackoffRetry(100, 5));
         client.start();
@@ -124,7 +143,7 @@ public final class CuratorBench {
     }
 
     /** A fresh node with 100 bytes: what is read, or the parent of what is created and locked. */
-    private static String createRoot(CuratorFramework client) throws Exception {
+    static String createRoot(CuratorFramework client) throws Exception {
         byte[] data = "x".repeat(100).getBytes(StandardCharsets.US_ASCII);
         return client.create().withMode(CreateMode.PERSISTENT_SEQUENTIAL).forPath("/bench-", data);
     }
@@ -254,7 +273,7 @@ public final class CuratorBench {
         return drained;
     }
 
-    private List<CuratorFramework> connect(int sessions) throws InterruptedException {
+    List<CuratorFramework> connect(int sessions) throws InterruptedException {
         List<CuratorFramework> clients = new ArrayList<>();
         for (int i = 0; i < sessions; i++) {
             CuratorFramework client = connect();
@@ -264,12 +283,12 @@ public final class CuratorBench {
         return clients;
     }
 
-    private static void close(List<CuratorFramework> sessions) {
+    static void close(List<CuratorFramework> sessions) {
         sessions.forEach(CuratorFramework::close);
     }
 
     /** A thread for each: Curator's locks belong to threads. */
-    private static List<Future<Void>> start(List<Callable<Void>> tasks) {
+    static List<Future<Void>> start(List<Callable<Void>> tasks) {
         ExecutorService threads = Executors.newFixedThreadPool(tasks.size(), task -> {
             Thread thread = new Thread(task);
             thread.setDaemon(true); // or those still in line keep the JVM up after one has failed
@@ -281,7 +300,7 @@ public final class CuratorBench {
         return started;
     }
 
-    private static void finish(List<Future<Void>> tasks) throws Exception {
+    static void finish(List<Future<Void>> tasks) throws Exception {
         for (Future<Void> task : tasks) {
             task.get();
         }
@@ -311,7 +330,7 @@ public final class CuratorBench {
         return bytes;
     }
 
-    private static String decimal(double value) {
+    static String decimal(double value) {
         return String.format(Locale.ROOT, "%.1f", value);
     }
 
@@ -391,7 +410,7 @@ public final class CuratorBench {
     }
 
     /** Measures a phase on the wall clock and on the clock of the JVM's processor time. */
-    private static final class Stopwatch {
+    static final class Stopwatch {
         private static final OperatingSystemMXBean SYSTEM =
                 (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
 
@@ -405,9 +424,9 @@ public final class CuratorBench {
         }
     }
 
-    private static final class Report {
-        private final int ops;
-        private final double perSecond;
+    static final class Report {
+        final int ops;
+        final double perSecond;
         private final long[] latencies; // null where the time of one operation says nothing
         double secs;
         double cpu;
@@ -429,7 +448,7 @@ public final class CuratorBench {
                     scenario, ops, secs, perSecond, percentile(50), percentile(99), cpu, more);
         }
 
-        private String percentile(int percent) {
+        String percentile(int percent) {
             if (latencies == null) {
                 return "null";
             }
