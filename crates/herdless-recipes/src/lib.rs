@@ -14,6 +14,7 @@ mod guard;
 mod layout;
 mod lock;
 mod parents;
+mod queue;
 mod reentrant;
 mod rw_lock;
 
@@ -23,5 +24,6 @@ pub use double_barrier::{DoubleBarrier, DoubleBarrierBuilder, Round};
 pub use guard::Grant;
 pub use layout::Layout;
 pub use lock::{Lock, LockBuilder, LockGuard, Ticket};
+pub use queue::{ForeignItem, ForeignQueue, ForeignQueueBuilder, ForeignQueueLayout};
 pub use reentrant::{Owner, ReentrantGuard, ReentrantLock, ReentrantRwLock};
 pub use rw_lock::{ReadGuard, RwLock, RwLockBuilder, WriteGuard};

@@ -21,7 +21,8 @@ pub(crate) async fn make<C: Client>(client: &C, directory: &NodePath, acl: &Arc<
     }
 }
 
-async fn make_levels<C: Client>(
+/// Makes the missing levels of `directory` in this mode. One round trip, as [`make`].
+pub(crate) async fn make_levels<C: Client>(
     client: &C,
     directory: &NodePath,
     acl: &Arc<[Acl]>,

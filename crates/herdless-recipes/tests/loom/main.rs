@@ -5,6 +5,7 @@
 
 mod barrier;
 mod flaw;
+mod foreign_queue;
 mod harness;
 mod lock;
 mod rw_lock;

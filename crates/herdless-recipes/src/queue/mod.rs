@@ -1,0 +1,5 @@
+//! Queues.
+
+mod foreign;
+
+pub use foreign::{ForeignItem, ForeignQueue, ForeignQueueBuilder, ForeignQueueLayout};
