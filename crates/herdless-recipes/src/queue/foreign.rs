@@ -1,5 +1,6 @@
 //! Queues in the layouts of others.
 
+mod builder;
 mod layout;
 mod receipt;
 
@@ -18,6 +19,7 @@ use self::receipt::{Receipts, Restore};
 use crate::contend::read;
 use crate::parents;
 
+pub use self::builder::ForeignQueueBuilder;
 pub use self::layout::ForeignQueueLayout;
 
 /// How many items are read ahead of being taken, in one round trip.
@@ -46,6 +48,8 @@ const READ_AHEAD: usize = 16;
 ///   is then thrown away, except where it happens in the very moment of a take: its delete would then remove the new item,
 ///   and hand out the old one.
 /// - Numbers after 2147483647 are negative. They are taken last here; the others sort them first.
+/// - A consumer of `DistributedQueue` that was built with a `lockPath` removes an item after it was consumed, under a lock of
+///   its own that is not looked at here: both would consume it. So it is among Curator's own consumers with and without one.
 ///
 /// # Costs
 ///
@@ -87,16 +91,6 @@ pub struct ForeignQueue<C> {
     /// Whether the first of the items is being removed. Still set at the next take, it tells that the last was dropped, and
     /// that its item is no more what was read, or is on its way back.
     is_taking: bool,
-}
-
-/// Options of a [`ForeignQueue`].
-#[derive(Clone)]
-pub struct ForeignQueueBuilder<C> {
-    client: C,
-    path: NodePath,
-    layout: ForeignQueueLayout,
-    acl: Arc<[Acl]>,
-    receipts: NodePath,
 }
 
 /// What one node of a queue holds.
@@ -535,30 +529,6 @@ impl<C: Client + Clone + 'static> ForeignQueue<C> {
     }
 }
 
-impl<C: Client + Clone + 'static> ForeignQueueBuilder<C> {
-    /// The access control list of the nodes that are made. The default is open to anyone.
-    pub fn acl(mut self, acl: impl Into<Arc<[Acl]>>) -> Self {
-        self.acl = acl.into();
-        self
-    }
-
-    /// Where the receipts are, in a container that the server removes when it is empty. The default is beside the queue,
-    /// `<path>-receipts`. Another place is needed where all children of the queue's parent are taken for queues, as by
-    /// Curator's `QueueSharder`. It must not be in the queue.
-    pub fn receipts(mut self, directory: NodePath) -> Self {
-        self.receipts = directory;
-        self
-    }
-
-    /// The queue.
-    pub fn build(self) -> ForeignQueue<C> {
-        let Self { client, path, layout, acl, receipts } = self;
-        let receipts = Receipts::new(client.clone(), receipts, acl.clone());
-        let (skipped, watch, names, items, is_taking) = Default::default();
-        ForeignQueue { client, path, layout, acl, receipts, skipped, watch, names, items, is_taking }
-    }
-}
-
 /// The clone has read nothing yet, and competes with this one as any other consumer.
 impl<C: Clone> Clone for ForeignQueue<C> {
     fn clone(&self) -> Self {
@@ -580,13 +550,5 @@ impl<C: Clone> Clone for ForeignQueue<C> {
 impl<C> fmt::Debug for ForeignQueue<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForeignQueue").field("path", &self.path).field("layout", &self.layout).finish_non_exhaustive()
-    }
-}
-
-impl<C> fmt::Debug for ForeignQueueBuilder<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("ForeignQueueBuilder");
-        debug.field("path", &self.path).field("layout", &self.layout).field("receipts", &self.receipts);
-        debug.finish_non_exhaustive()
     }
 }
