@@ -6,6 +6,8 @@
 mod curator;
 #[path = "zookeeper/paths.rs"]
 mod paths;
+#[path = "zookeeper/peers.rs"]
+mod peers;
 #[path = "zookeeper/restart.rs"]
 mod restart;
 

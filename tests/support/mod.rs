@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
 
 mod dice;
+mod peer;
+mod place;
 mod process;
 mod proxy;
 mod raw;
@@ -12,7 +14,9 @@ mod wait;
 mod world;
 
 pub(crate) use dice::Dice;
-pub(crate) use process::{Java, Party, Scratch, ZooKeeper};
+pub(crate) use peer::Peer;
+pub(crate) use place::Place;
+pub(crate) use process::ZooKeeper;
 pub(crate) use proxy::Proxy;
 pub(crate) use raw::Raw;
 pub(crate) use wait::{GENEROUS, is_pending, until, until_suspended, until_watching};

@@ -1,10 +1,11 @@
-//! Other programs: a ZooKeeper of one's own, and parties in Java.
+//! Other programs: a ZooKeeper of one's own, and Java.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -38,7 +39,7 @@ impl Drop for Scratch {
 }
 
 /// A program that dies with whoever holds it, and with the thread that started it where that is killed outright.
-fn mortal(program: &str) -> Command {
+pub(super) fn mortal(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]).kill_on_drop(true);
     command
@@ -124,74 +125,52 @@ async fn free_port() -> u16 {
 pub(crate) struct Java {
     classpath: String,
     main: String,
-    _classes: Scratch,
 }
 
 /// Where Debian puts its jars; each one's manifest names the others it needs.
 const JARS: &str = "/usr/share/java";
 
 impl Java {
-    /// Compiles a source file against these jars. `None` where Java or a jar is missing.
-    pub(crate) async fn compile(name: &str, source: &Path, jars: &[&str]) -> Option<Self> {
+    /// Compiles a source file against these jars, unless an earlier run has done so. `None` where Java or a jar is
+    /// missing.
+    pub(crate) async fn compile(source: &Path, jars: &[&str]) -> Option<Self> {
         let jars: Vec<_> = jars.iter().map(|jar| format!("{JARS}/{jar}")).collect();
         if !jars.iter().all(|jar| Path::new(jar).exists()) {
             return None;
         }
         let main = source.file_stem().unwrap().to_str().unwrap().to_owned();
-        let classes = Scratch::new(&format!("{name}-classes"));
-        let compiled = mortal("javac")
-            .arg("-d")
-            .arg(&classes.0)
-            .args(["-cp", &jars.join(":")])
-            .arg(source)
-            .output()
-            .await
-            .unwrap();
-        let said = String::from_utf8_lossy(&compiled.stderr);
-        if said.contains("failed to execute") {
-            return None;
+        let mut hasher = DefaultHasher::new();
+        std::fs::read(source).unwrap().hash(&mut hasher);
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{main}-{:016x}", hasher.finish()));
+        if !kept.exists() {
+            let scratch = Scratch::new(&main);
+            let mut javac = mortal("javac");
+            javac.arg("-d").arg(&scratch.0).args(["-cp", &jars.join(":")]).arg(source);
+            let compiled = javac.output().await.unwrap();
+            let said = String::from_utf8_lossy(&compiled.stderr);
+            if said.contains("failed to execute") {
+                return None;
+            }
+            assert!(compiled.status.success(), "javac: {said}");
+            // In one step, so that nobody finds half of them. Another run may have been first with the same.
+            if let Err(error) = std::fs::rename(&scratch.0, &kept) {
+                assert!(kept.exists(), "{error}");
+            }
         }
-        assert!(compiled.status.success(), "javac: {said}");
-        let classpath = format!("{}:{}", classes.0.display(), jars.join(":"));
-        Some(Self { classpath, main, _classes: classes })
+        Some(Self { classpath: format!("{}:{}", kept.display(), jars.join(":")), main })
     }
 
-    /// Starts the compiled program.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Party {
+    /// The compiled program, to be started.
+    pub(crate) fn program(&self, arguments: &[&str]) -> Command {
         let mut java = mortal("java");
         java.args(["-Xmx128m", "-cp", &self.classpath, &self.main]).args(arguments);
-        Party::start(java)
+        java
     }
 }
 
-/// Another program that is talked to by lines.
-#[derive(Debug)]
-pub(crate) struct Party {
-    process: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Party {
-    fn start(mut command: Command) -> Self {
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = process.stdout.take().expect("a pipe");
-        Self { input: process.stdin.take().expect("a pipe"), output: BufReader::new(output).lines(), process }
-    }
-
-    /// The next line that it prints.
-    pub(crate) async fn line(&mut self) -> Option<String> {
-        self.output.next_line().await.unwrap()
-    }
-
-    /// Tells it to go on: an empty line.
-    pub(crate) async fn nudge(&mut self) {
-        self.input.write_all(b"\n").await.unwrap();
-    }
-
-    /// Waits for its end, which is to be a good one.
-    pub(crate) async fn end(mut self) {
-        while self.line().await.is_some() {}
-        assert!(self.process.wait().await.unwrap().success());
-    }
+/// Starts a program that is talked to by lines.
+pub(super) fn spoken_to(mut program: Command) -> (Child, ChildStdin, Lines<BufReader<ChildStdout>>) {
+    let mut process = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (input, output) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
+    (process, input, BufReader::new(output).lines())
 }
