@@ -9,17 +9,21 @@
 
 mod barrier;
 mod contend;
+mod counter;
 mod double_barrier;
 mod guard;
 mod layout;
 mod lock;
 mod parents;
 mod queue;
+mod receipt;
 mod reentrant;
 mod rw_lock;
+mod value;
 
 pub use barrier::Barrier;
 pub use contend::{Contender, End, Observation, Observer, Token};
+pub use counter::{CounterChanges, CounterFormat, SharedCounter, SharedCounterBuilder};
 pub use double_barrier::{DoubleBarrier, DoubleBarrierBuilder, Round};
 pub use guard::Grant;
 pub use layout::Layout;
@@ -27,3 +31,4 @@ pub use lock::{Lock, LockBuilder, LockGuard, Ticket};
 pub use queue::{ForeignItem, ForeignQueue, ForeignQueueBuilder, ForeignQueueLayout};
 pub use reentrant::{Owner, ReentrantGuard, ReentrantLock, ReentrantRwLock};
 pub use rw_lock::{ReadGuard, RwLock, RwLockBuilder, WriteGuard};
+pub use value::{Changes, SharedValue, SharedValueBuilder, Versioned};

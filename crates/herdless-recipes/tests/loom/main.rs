@@ -10,4 +10,5 @@ mod harness;
 mod lock;
 mod rw_lock;
 mod slot;
+mod value;
 mod world;
