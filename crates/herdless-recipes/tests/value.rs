@@ -20,13 +20,13 @@ type Tamper = dyn Fn(&MemoryClient, Request) -> Response + Send + Sync;
 
 /// Notes the name of every request, and may do something else in its place.
 #[derive(Clone)]
-struct Watched {
+struct Counting {
     client: MemoryClient,
     log: Arc<Mutex<Vec<&'static str>>>,
     tamper: Arc<Tamper>,
 }
 
-impl Watched {
+impl Counting {
     fn new(server: &MemoryServer) -> Self {
         Self::tampered(server.connect(), |client, request| client.submit(request))
     }
@@ -43,7 +43,7 @@ impl Watched {
     }
 }
 
-impl Client for Watched {
+impl Client for Counting {
     fn submit(&self, request: Request) -> Response {
         self.log.lock().unwrap().push(request.name());
         (self.tamper)(&self.client, request)
@@ -74,8 +74,8 @@ async fn put(client: &impl Client, data: &'static str) {
 }
 
 /// A value that has been written once by its client.
-async fn used(server: &MemoryServer) -> (Watched, SharedValue<Watched>) {
-    let client = Watched::new(server);
+async fn used(server: &MemoryServer) -> (Counting, SharedValue<Counting>) {
+    let client = Counting::new(server);
     let value = SharedValue::new(client.clone(), path());
     value.set("0").await.unwrap();
     client.requests();
@@ -104,7 +104,7 @@ fn paths(server: &MemoryServer) -> Vec<String> {
 async fn an_update_of_a_known_value_costs_one_round_trip() {
     let server = MemoryServer::new();
     put(&server.connect(), "0").await;
-    let client = Watched::new(&server);
+    let client = Counting::new(&server);
     let value = SharedValue::new(client.clone(), path());
     assert_eq!(text(&value.update(append("a")).await.unwrap()), "0a");
     assert_eq!(client.requests(), ["get_data", "multi"], "the first time it is read");
@@ -139,7 +139,7 @@ async fn a_conflict_costs_a_refused_write_and_a_read_and_then_it_is_read_first()
 #[tokio::test]
 async fn a_value_is_set_in_one_round_trip_and_made_with_its_parents_where_missing() {
     let server = MemoryServer::new();
-    let client = Watched::new(&server);
+    let client = Counting::new(&server);
     let value = SharedValue::new(client.clone(), path());
     value.set("a").await.unwrap();
     // Set, create, the one parent, create.
@@ -204,7 +204,7 @@ async fn a_version_that_means_any_is_not_compared() {
 async fn an_update_that_meets_the_version_that_means_any_is_refused() {
     let server = MemoryServer::new();
     put(&server.connect(), "0").await;
-    let client = Watched::tampered(server.connect(), |client, request| {
+    let client = Counting::tampered(server.connect(), |client, request| {
         client.submit(request).map(|outcome| {
             let mut answer = outcome?;
             if let Reply::Data(_, stat) = &mut answer.reply {
@@ -225,7 +225,7 @@ async fn an_update_that_meets_the_version_that_means_any_is_refused() {
 async fn a_lost_reply_is_neither_a_conflict_nor_a_second_write() {
     let server = MemoryServer::new();
     for is_first in [true, false] {
-        let client = Watched::new(&server);
+        let client = Counting::new(&server);
         let value = SharedValue::new(client.clone(), path());
         if !is_first {
             value.set("0").await.unwrap();
@@ -262,7 +262,7 @@ async fn a_lost_set_is_not_written_again_over_a_later_value() {
     let inner = server.connect();
     server.lose_reply_after(&inner, 0);
     let later = Arc::new(Mutex::new(Some(other)));
-    let client = Watched::tampered(inner, move |client, request| {
+    let client = Counting::tampered(inner, move |client, request| {
         if matches!(request, Request::FindOwn(_)) {
             let other = later.lock().unwrap().take().unwrap();
             other.set("later").now_or_never().unwrap().unwrap();
@@ -281,7 +281,7 @@ async fn a_servers_doubt_is_resolved_as_a_lost_reply() {
     // Carried out the first time, not the second.
     for is_carried_out in [true, false] {
         let in_doubt = AtomicBool::new(true);
-        let client = Watched::tampered(server.connect(), move |client, request| {
+        let client = Counting::tampered(server.connect(), move |client, request| {
             if !matches!(request, Request::Multi(_)) || !in_doubt.swap(false, Ordering::Relaxed) {
                 return client.submit(request);
             }
@@ -307,7 +307,7 @@ async fn what_a_dead_session_may_have_written_is_not_guessed() {
         let server = MemoryServer::new();
         put(&server.connect(), "0").await;
         let (to_expire, in_doubt) = (server.clone(), AtomicBool::new(true));
-        let client = Watched::tampered(server.connect(), move |client, request| {
+        let client = Counting::tampered(server.connect(), move |client, request| {
             match &request {
                 Request::Multi(_) if in_doubt.swap(false, Ordering::Relaxed) => {
                     if is_carried_out {
@@ -335,7 +335,7 @@ async fn what_a_dead_session_may_have_written_is_not_guessed() {
 async fn an_unanswered_question_keeps_the_doubt() {
     let server = MemoryServer::new();
     put(&server.connect(), "0").await;
-    let client = Watched::tampered(server.connect(), |client, request| match request {
+    let client = Counting::tampered(server.connect(), |client, request| match request {
         Request::Multi(_) => {
             drop(client.submit(request));
             Response::ready(Err(Error::ConnectionLost))
@@ -360,6 +360,42 @@ async fn a_session_that_ended_idle_costs_a_new_receipt() {
     assert_ne!(receipts(&server), old, "no name is used twice");
     drop(value);
     assert_eq!(receipts(&server), [] as [&str; 0]);
+}
+
+/// Expires the session right after the first request of this name.
+fn expiring_after(server: &MemoryServer, name: &'static str) -> Counting {
+    let (to_expire, is_first) = (server.clone(), AtomicBool::new(true));
+    Counting::tampered(server.connect(), move |client, request| {
+        let expires = request.name() == name && is_first.swap(false, Ordering::Relaxed);
+        let response = client.submit(request);
+        if expires {
+            to_expire.expire(client);
+        }
+        response
+    })
+}
+
+#[tokio::test]
+async fn a_receipt_whose_session_is_not_certain_is_not_kept() {
+    let server = MemoryServer::new();
+    put(&server.connect(), "0").await;
+    let client = expiring_after(&server, "multi");
+    let value = SharedValue::new(client.clone(), path());
+    value.set("1").await.unwrap();
+    assert_eq!(client.requests(), ["multi", "release"], "it happened, and is known to");
+    value.set("2").await.unwrap();
+    assert_eq!(client.requests(), ["multi"], "with a new receipt");
+}
+
+#[tokio::test]
+async fn a_value_that_was_read_while_the_session_changed_is_read_again() {
+    let server = MemoryServer::new();
+    put(&server.connect(), "0").await;
+    let client = expiring_after(&server, "get_data");
+    let mut changes = SharedValue::new(client.clone(), path()).changes();
+    assert_eq!(told(next(&mut changes)), Some(Some("0".into())));
+    assert_eq!(client.requests(), ["get_data", "sync", "get_data"]);
+    assert_eq!(next(&mut changes), None);
 }
 
 #[tokio::test]
@@ -410,6 +446,10 @@ async fn receipts_that_somebody_removed_are_made_again() {
     other.delete(&path().child(&receipts(&server)[0]).unwrap(), Version::ANY).await.unwrap();
     value.set("2").await.unwrap();
     assert_eq!(client.requests(), ["multi", "multi"]);
+    other.delete(&path().child(&receipts(&server)[0]).unwrap(), Version::ANY).await.unwrap();
+    let there = value.read().await.unwrap();
+    assert!(value.compare_and_set(there.as_ref(), "3").await.unwrap().is_ok(), "the value is as expected");
+    assert_eq!(client.requests(), ["get_data", "multi", "get_data", "multi"]);
     assert_eq!(receipts(&server).len(), 1);
 }
 
@@ -432,7 +472,7 @@ async fn a_node_that_was_made_anew_is_not_taken_for_the_old_one() {
 async fn a_server_that_sends_no_stat_with_a_create_in_a_multi_is_enough() {
     let server = MemoryServer::new();
     // As Apache ZooKeeper 3.8 does.
-    let client = Watched::tampered(server.connect(), |client, request| {
+    let client = Counting::tampered(server.connect(), |client, request| {
         client.submit(request).map(|outcome| {
             let mut answer = outcome?;
             if let Reply::Multi(replies) = &mut answer.reply {
@@ -525,7 +565,7 @@ fn told(item: Option<Result<Option<Versioned>, Error>>) -> Option<Option<String>
 #[tokio::test]
 async fn changes_tell_the_latest_value_each_time() {
     let server = MemoryServer::new();
-    let client = Watched::new(&server);
+    let client = Counting::new(&server);
     let value = SharedValue::new(client.clone(), path());
     let mut changes = value.changes();
     assert_eq!(client.requests(), [] as [&str; 0]);
@@ -585,7 +625,7 @@ async fn changes_outlive_connections_and_sessions() {
 #[tokio::test]
 async fn a_counter_counts() {
     let server = MemoryServer::new();
-    let client = Watched::new(&server);
+    let client = Counting::new(&server);
     let counter = SharedCounter::new(client.clone(), path());
     assert_eq!(counter.get().await.unwrap(), 0, "absent is 0");
     assert_eq!(counter.increment().await.unwrap(), 1);
