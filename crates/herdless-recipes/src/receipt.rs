@@ -81,7 +81,7 @@ impl<C: Client + Clone + 'static> Receipts<C> {
             if is_new {
                 call = call.on_abandon(self.undo(find.clone()));
             }
-            let lost = match call.await {
+            match call.await {
                 Ok(replies) => {
                     let zxid = change(&replies)?;
                     if is_new {
@@ -93,7 +93,11 @@ impl<C: Client + Clone + 'static> Receipts<C> {
                     };
                     return Ok(Outcome::Written(Written { zxid, version: Some(version) }));
                 }
-                Err(lost @ (Error::ConnectionLost | Error::Uncertain(_))) => lost,
+                Err(lost @ (Error::ConnectionLost | Error::Uncertain(_))) => {
+                    if let Some(zxid) = self.ask(find, is_new, session.id(), lost).await? {
+                        return Ok(Outcome::Written(Written { zxid, version: None }));
+                    }
+                }
                 Err(Error::MultiRefused { index: 0, refusal }) => return refused(refusal),
                 Err(Error::MultiRefused { refusal: Refusal::NoNode, .. }) if !is_new => {
                     // Somebody removed the receipt, maybe together with the node that it was made below.
@@ -107,24 +111,26 @@ impl<C: Client + Clone + 'static> Receipts<C> {
                     }
                     return Err(error);
                 }
-            };
-            let found = if is_new { search(&self.client, find) } else { self.client.call(find) };
-            match found.await {
-                Ok(Some(created)) => {
-                    let zxid = created.stat.mzxid;
-                    if is_new {
-                        let session = SessionId(created.stat.ephemeral_owner);
-                        self.keep(Receipt { path: created.path, session, czxid: created.stat.czxid });
-                    }
-                    return Ok(Outcome::Written(Written { zxid, version: None }));
-                }
-                // It did not happen, and will not.
-                Ok(None) if self.client.session().id() == session.id() => {}
-                // The session's end took the receipt along, if there was one.
-                Ok(None) | Err(Error::SessionExpired) => return Err(Error::SessionExpired),
-                // Why it cannot be told says nothing about the write.
-                Err(_) => return Err(lost),
             }
+        }
+    }
+
+    /// Asks the receipt whether the write happened whose reply was `lost`: its change, or `None` if it did not and will not.
+    async fn ask(&self, find: FindOwn, is_new: bool, before: SessionId, lost: Error) -> Result<Option<Zxid>, Error> {
+        let found = if is_new { search(&self.client, find) } else { self.client.call(find) };
+        match found.await {
+            Ok(Some(created)) => {
+                if is_new {
+                    let session = SessionId(created.stat.ephemeral_owner);
+                    self.keep(Receipt { path: created.path, session, czxid: created.stat.czxid });
+                }
+                Ok(Some(created.stat.mzxid))
+            }
+            Ok(None) if self.client.session().id() == before => Ok(None),
+            // The end of the session took the receipt along, if there was one.
+            Ok(None) | Err(Error::SessionExpired) => Err(Error::SessionExpired),
+            // Why it cannot be told says nothing about the write.
+            Err(_) => Err(lost),
         }
     }
 
