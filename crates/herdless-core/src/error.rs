@@ -53,7 +53,7 @@ pub enum Error {
         limit: usize,
     },
 
-    /// What was asked for makes no sense (a semaphore of no permits, more permits than there are, ..). Nothing was sent.
+    /// What was asked for makes no sense (a semaphore of no permits, more permits than there are, ..). Nothing changed.
     #[error("{0}")]
     Invalid(Arc<str>),
 

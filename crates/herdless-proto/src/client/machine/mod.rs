@@ -297,7 +297,9 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.events.push_back(Event::Closed);
     }
 
+    /// Answers everything. What was sent already, and is told no more than that the client was closed, may have happened.
     fn fail_all(&mut self, error: &Error) {
+        let of_sent = if *error == Error::Closed { Error::ConnectionLost } else { error.clone() };
         let watches = self.watches.drain();
         if !watches.is_empty() {
             self.events.push_back(Event::Fired { watches, outcome: Err(error.clone()) });
@@ -305,7 +307,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.interrupted.clear();
         for entry in std::mem::take(&mut self.in_flight) {
             if let Purpose::User { token, .. } = entry.purpose {
-                self.answer(token, Err(error.clone()), None);
+                self.answer(token, Err(of_sent.clone()), None);
             }
         }
         for waiting in std::mem::take(&mut self.waiting) {

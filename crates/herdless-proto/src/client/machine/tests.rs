@@ -134,3 +134,25 @@ fn few_requests_behind_many_wait_for_company_and_pings_do_not() {
     client.handle_timeout(now + TIMEOUT / 3);
     assert!(!client.may_wait(), "a ping takes the rest along");
 }
+
+#[test]
+fn what_was_sent_is_never_said_not_to_have_happened() {
+    let (mut client, _, now) = connected();
+    client.submit(now, exists(), 0).unwrap();
+    client.disconnected(now);
+    client.connected(now);
+    client.submit(now, exists(), 1).unwrap();
+    let (mut other, _, _) = connected();
+    other.submit(now, exists(), 0).unwrap();
+    client.abort();
+    other.abort();
+    let outcome = |client: &mut Machine<u32, ()>, asked| loop {
+        match client.poll_event().expect("every request is answered") {
+            Event::Reply { token, outcome, .. } if token == asked => return outcome,
+            _ => {}
+        }
+    };
+    assert_eq!(outcome(&mut other, 0), Err(Error::ConnectionLost));
+    assert_eq!(outcome(&mut client, 0), Err(Error::ConnectionLost));
+    assert_eq!(outcome(&mut client, 1), Err(Error::Closed), "it was not sent");
+}
