@@ -19,9 +19,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! With the feature `loom` the same backend runs on loom's mutex: see [`check`].
+//! With the features `loom` and `shuttle` the same backend runs on the mutex of a model checker: see [`check`].
 
-#[cfg(feature = "loom")]
+#[cfg(any(feature = "loom", feature = "shuttle"))]
 pub mod check;
 mod client;
 mod server;

@@ -10,9 +10,9 @@ use herdless_memory::MemoryClient;
 use herdless_memory::check::{LoomLocks, Model, block_on, loom};
 use herdless_recipes::LockGuard;
 
-use crate::flaw::{Flaw, Flawed};
 use crate::harness::{Count, poll_times, together};
-use crate::world::World;
+use crate::models::flaw::Flaw;
+use crate::world::{Flawed, World};
 
 /// Takes the lock once, visits, and drops the guard.
 fn contend(world: &World) {

@@ -1,13 +1,14 @@
 //! loom models of the recipes, over the in-memory backend.
 //!
 //! Each model states its property in a doc line. Each property is shown able to fail: a `planted` model runs the same
-//! contenders with one [`Flaw`](flaw::Flaw) and must panic. Counters prove that the interesting branches ran.
+//! contenders with one [`Flaw`](models::flaw::Flaw) and must panic. Counters prove that the interesting branches ran.
 
 mod barrier;
-mod flaw;
 mod foreign_queue;
 mod harness;
 mod lock;
+#[path = "../models/mod.rs"]
+mod models;
 mod rw_lock;
 mod slot;
 mod value;

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use herdless_core::{ClientExt, CreateMode, NodePath, Session};
+use herdless_core::{ClientExt, CreateMode, NodePath};
 use herdless_memory::MemoryClient;
 use herdless_memory::check::{LoomLocks, LoomServer, block_on, loom};
 use herdless_recipes::{Lock, LockGuard, Token};
 
-use crate::flaw::{Flaw, Flawed};
+use crate::models::flaw::{self, Flaw};
+use crate::models::store::{Store, assert_clean};
+
+/// A client with a flaw, on loom's locks.
+pub(crate) type Flawed = flaw::Flawed<MemoryClient<LoomLocks>>;
 
 /// One execution's server, and the resource that the lock protects.
 #[derive(Clone)]
@@ -24,25 +28,6 @@ struct Resource {
     critical: std::sync::Mutex<loom::cell::UnsafeCell<()>>,
     /// Must be loom's: an acquire and a write would be one step otherwise.
     store: loom::sync::Mutex<Store>,
-}
-
-#[derive(Default)]
-struct Store {
-    highest: Option<Token>,
-    holders: Vec<(Token, Session)>,
-}
-
-impl Store {
-    /// A write to a store that compares tokens.
-    fn write(&mut self, token: Token) -> Result<(), Token> {
-        match self.highest {
-            Some(highest) if highest >= token => Err(highest),
-            _ => {
-                self.highest = Some(token);
-                Ok(())
-            }
-        }
-    }
 }
 
 impl World {
@@ -79,35 +64,22 @@ impl World {
     /// Exclusion and order where nobody's session ends: visits never overlap, and tokens come in the order of asking.
     pub(crate) fn visit(&self, token: Token) {
         self.resource.critical.lock().expect("no panic").with_mut(|_| ());
-        let mut store = self.resource.store.lock().expect("no panic");
-        store.write(token).expect("a later grant has a greater token");
+        self.resource.store.lock().expect("no panic").visit(token);
     }
 
     /// Exclusion where sessions end: while a guard is valid, nobody else's is, and no valid holder's write is refused.
     pub(crate) fn hold(&self, guard: &LockGuard<Flawed>) {
-        let mut store = self.resource.store.lock().expect("no panic");
-        for (token, session) in &store.holders {
-            // Validity only ever ends, so a guard that is valid after the other was, was so at the same time.
-            let both = session.is_valid() && guard.is_valid();
-            assert!(!both, "{token} and {} are both valid", guard.token());
-        }
-        store.holders.push((guard.token(), guard.session().clone()));
-        let was_written = store.write(guard.token()).is_ok();
-        assert!(was_written || !guard.is_valid(), "the store refuses a valid holder");
+        self.resource.store.lock().expect("no panic").hold(guard);
     }
 
     /// The end of [`hold`](Self::hold), before the guard goes.
     pub(crate) fn let_go(&self, token: Token) {
-        self.resource.store.lock().expect("no panic").holders.retain(|(other, _)| *other != token);
+        self.resource.store.lock().expect("no panic").let_go(token);
     }
 
     /// Nothing is left: no contender's node, no watch on the server.
     pub(crate) fn assert_clean(&self) {
-        self.server.inspect(|tree| {
-            let left: Vec<_> = tree.paths().filter(|path| path.as_str().contains("lock-")).collect();
-            assert!(left.is_empty(), "ghost nodes {left:?}");
-            assert_eq!(tree.watch_count(), 0, "watches left");
-        });
+        self.server.inspect(assert_clean);
     }
 }
 

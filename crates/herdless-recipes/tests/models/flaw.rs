@@ -10,8 +10,6 @@ use herdless_core::{
     Reply, Request, Response, Session, SessionId, SessionSource, SessionState, StdMutex, Watch, WatchOutcome,
     WatchSource, Zxid,
 };
-use herdless_memory::MemoryClient;
-use herdless_memory::check::LoomLocks;
 
 /// One bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +41,15 @@ pub(crate) enum Flaw {
 
 /// A client with a flaw.
 #[derive(Clone)]
-pub(crate) struct Flawed {
-    inner: MemoryClient<LoomLocks>,
+pub(crate) struct Flawed<C> {
+    inner: C,
     flaw: Flaw,
     /// For `NumberAsToken`: what the numbers stand for, so that nothing but the token is wrong.
     tokens: Arc<StdMutex<BTreeMap<NodePath, Zxid>>>,
 }
 
-impl Flawed {
-    pub(crate) fn new(inner: MemoryClient<LoomLocks>, flaw: Flaw) -> Self {
+impl<C: Client> Flawed<C> {
+    pub(crate) fn new(inner: C, flaw: Flaw) -> Self {
         Self { inner, flaw, tokens: Arc::new(StdMutex::new(BTreeMap::new())) }
     }
 
@@ -60,7 +58,7 @@ impl Flawed {
     }
 }
 
-impl Client for Flawed {
+impl<C: Client> Client for Flawed<C> {
     fn submit(&self, mut request: Request) -> Response {
         match (self.flaw, &mut request) {
             (Flaw::WatchWithExists, Request::GetData(GetData { path, watch: true })) => {

@@ -1,50 +1,21 @@
-//! Model-checking code over the in-memory backend with [loom](https://docs.rs/loom).
-//!
-//! [`LoomServer`] is the same server as [`MemoryServer`](crate::MemoryServer), on loom's mutex. Code that is generic
-//! over [`Client`](herdless_core::Client) runs on it inside a [`Model`]; loom then tries every order of its steps, up
-//! to the preemption bound. Every request is one step, carried out on the calling thread when it is submitted.
-//!
-//! ```
-//! use herdless_core::{ClientExt, CreateMode, NodePath};
-//! use herdless_memory::check::{LoomServer, Model, block_on, loom};
-//!
-//! // Of two clients that create the same node, exactly one succeeds.
-//! Model::new("one_creator").check(|| {
-//!     let server = LoomServer::with_locks();
-//!     let path = NodePath::parse("/leader").unwrap();
-//!     let create = |client: herdless_memory::MemoryClient<_>, path: NodePath| {
-//!         block_on(client.create(&path, "", CreateMode::Ephemeral)).is_ok()
-//!     };
-//!     let (other, its_path) = (server.connect(), path.clone());
-//!     let thread = loom::thread::spawn(move || create(other, its_path));
-//!     let mine = create(server.connect(), path);
-//!     assert!(mine != thread.join().unwrap());
-//! });
-//! ```
-//!
-//! # Limits
-//!
-//! Create the server, its clients and all futures inside the model; at most five threads, the main one included. Time
-//! does not pass: model a time-out by dropping the future. Drive futures with [`block_on`]: the one of loom itself adds
-//! spurious wake-ups and many more executions. What happens inside primitives that are not loom's (`tokio::sync`,
-//! `std::sync`) is not explored. Use the [`loom`] exported here: two versions of loom do not mix.
+//! Every order: loom.
 
-use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use herdless_core::{Locks, Mutex};
-pub use loom;
+
+use super::report::{Coverage, Report};
 
 /// The in-memory server on loom's locks.
 pub type LoomServer = crate::Backend<LoomLocks>;
 
-/// loom's locks.
+/// [loom](https://docs.rs/loom)'s locks.
 #[derive(Clone, Copy, Debug)]
 pub struct LoomLocks;
 
@@ -71,7 +42,7 @@ impl<T: Send + 'static> Mutex<T> for LoomMutex<T> {
     }
 }
 
-/// Runs a future to its end on this loom thread.
+/// Runs a future to its end on this loom thread. The one of loom itself adds spurious wake-ups and many more executions.
 ///
 /// The waker is an ordinary `Arc` with a loom channel to park on, so that a deadlock in a model is a failed test with a
 /// message and not an abort.
@@ -116,25 +87,12 @@ impl Wake for Parker {
     }
 }
 
-/// A model: a closure that loom runs once for every order of its steps.
+/// A model: a closure that loom runs once for every order of its steps. At most five threads, the main one included.
 #[derive(Clone, Debug)]
 pub struct Model {
     name: String,
     preemption_bound: Option<usize>,
     limit: Duration,
-}
-
-/// How a model went.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Its name.
-    pub name: String,
-    /// How many executions there were.
-    pub executions: u64,
-    /// How long they took.
-    pub elapsed: Duration,
-    /// The preemption bound; `None` is exhaustive.
-    pub preemption_bound: Option<usize>,
 }
 
 impl Model {
@@ -166,27 +124,12 @@ impl Model {
         builder.checkpoint_interval = 100;
         // loom takes its own limit for a success, so it must never be the one that ends a run.
         builder.max_duration = Some(self.limit + Duration::from_secs(1));
-        let executions = Arc::new(AtomicU64::new(0));
-        let (count, caller) = (executions.clone(), Location::caller());
-        #[expect(clippy::disallowed_methods, reason = "how long the checker took, not anything that is checked")]
-        let start = Instant::now();
-        builder.check(move || {
-            count.fetch_add(1, Ordering::Relaxed);
-            body();
-        });
-        let elapsed = start.elapsed();
-        let executions = executions.load(Ordering::Relaxed);
-        assert!(elapsed < self.limit, "model {} at {caller} was cut short after {executions} executions", self.name);
-        let report = Report { name: self.name, executions, elapsed, preemption_bound: self.preemption_bound };
+        let caller = Location::caller();
+        let coverage = self.preemption_bound.map_or(Coverage::Exhaustive, Coverage::PreemptionBound);
+        let report = Report::of(self.name, coverage, body, |body| builder.check(body));
+        let Report { name, executions, elapsed, .. } = &report;
+        assert!(*elapsed < self.limit, "model {name} at {caller} was cut short after {executions} executions");
         println!("{report}");
         report
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bound = self.preemption_bound.map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
-        let seconds = self.elapsed.as_secs_f64();
-        write!(f, "model {:<44} {bound:>10} {:>9} executions {seconds:>7.2} s", self.name, self.executions)
     }
 }
