@@ -1,8 +1,8 @@
 //! Distributed coordination recipes on ZooKeeper's model, where nothing stampedes.
 //!
 //! Processes that share an Apache ZooKeeper ensemble take turns with a [`Lock`]; each waiter watches only the one
-//! before it. The same code runs on the embedded [`server`] and on the in-memory backend ([`memory`]), where loom can
-//! check it.
+//! before it. The same code runs on the embedded [`server`] and on the in-memory backend ([`memory`]), where a model
+//! checker can run it in every order, yours as well as ours ([`testing`]).
 //!
 //! ```
 //! use herdless::{Lock, NodePath};
@@ -22,12 +22,16 @@
 //!
 //! # Features
 //!
-//! `tokio` (on): the transport. `server`: the embedded server. `memory`: the in-memory backend. `loom`: models.
+//! `tokio` (on): the transport. `server`: the embedded server. `memory`: the in-memory backend. `loom`, `shuttle`: models
+//! of your own code on it, in every order and in random ones.
 //!
 //! # Where things are
 //!
 //! What every operation promises is on [`ClientExt`]; the contract of backends on [`core`]; the promises and limits of
 //! the lock on [`Lock`].
+
+#[cfg(feature = "memory")]
+pub mod testing;
 
 pub use herdless_core as core;
 pub use herdless_core::{

@@ -1,7 +1,7 @@
 //! Random orders: shuttle.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 
 use herdless_core::{Locks, Mutex};
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
@@ -103,7 +103,8 @@ impl Schedules {
         // A schedule's number says it shorter.
         config.failure_persistence = shuttle::FailurePersistence::None;
         config.stack_size = STACK_SIZE;
-        let dice = Dice { first: self.first, count: self.count, begun: Arc::default(), state: 0 };
+        keep_panic_hook(&config);
+        let dice = Dice::new(self.first, self.count);
         let running = Running { name: self.name.clone(), first: self.first, begun: dice.begun.clone() };
         let report = Report::of(self.name, Coverage::Random, body, |body| {
             shuttle::Runner::new(dice, config).run(body);
@@ -116,6 +117,17 @@ impl Schedules {
 
 /// Of a thread of a model: what a test's code and the futures it polls need in an unoptimised build.
 const STACK_SIZE: usize = 256 * 1024;
+
+/// shuttle's first execution in a process puts in a panic hook that prints lines for every panic there is, also for
+/// those by which loom ends its threads. What it has to say of ours, [`Running`] says.
+fn keep_panic_hook(config: &shuttle::Config) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = std::panic::take_hook();
+        shuttle::Runner::new(Dice::new(0, 1), config.clone()).run(|| {});
+        std::panic::set_hook(hook);
+    });
+}
 
 /// Tells which schedule ran when a panic ends the model.
 struct Running {
@@ -143,6 +155,10 @@ struct Dice {
 }
 
 impl Dice {
+    fn new(first: u64, count: u64) -> Self {
+        Self { first, count, begun: Arc::default(), state: 0 }
+    }
+
     /// SplitMix64, which makes neighbouring numbers into streams that have nothing in common.
     fn roll(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -173,5 +189,76 @@ impl Scheduler for Dice {
 
     fn next_u64(&mut self) -> u64 {
         self.roll()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use shuttle::rand::{RngCore, thread_rng};
+
+    use super::*;
+
+    /// The order in which three threads come by, and a random number, for each execution.
+    fn traces(schedules: Schedules) -> Vec<(Vec<u32>, u64)> {
+        let traces = Arc::new(Mutex::new(Vec::new()));
+        let traces_in = traces.clone();
+        schedules.check(move || {
+            let order = Arc::new(Mutex::new(Vec::new()));
+            let threads: Vec<_> = (0..3)
+                .map(|number| {
+                    let order = order.clone();
+                    shuttle::thread::spawn(move || order.lock().unwrap().push(number))
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            let order = std::mem::take(&mut *order.lock().unwrap());
+            traces_in.lock().unwrap().push((order, thread_rng().next_u64()));
+        });
+        std::mem::take(&mut traces.lock().unwrap())
+    }
+
+    #[test]
+    fn a_number_is_a_schedule() {
+        let all = traces(Schedules::new("all").iterations(100));
+        assert_eq!(all.len(), 100);
+        for number in [0, 7, 99] {
+            assert_eq!(traces(Schedules::new("one").replay(number)), all[number as usize..][..1]);
+        }
+    }
+
+    #[test]
+    fn schedules_differ() {
+        let all = traces(Schedules::new("all").iterations(1_000));
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            assert!(all.iter().any(|(other, _)| *other == order), "never {order:?}");
+        }
+        let numbers: std::collections::BTreeSet<_> = all.iter().map(|(_, number)| number).collect();
+        assert_eq!(numbers.len(), 1_000);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_lost_wake_up_fails() {
+        Schedules::new("lost").check(|| shuttle::future::block_on(std::future::pending()));
+    }
+
+    #[test]
+    #[should_panic(expected = "met")]
+    fn a_message_is_that_of_the_panic() {
+        Schedules::new("met").check(|| {
+            let server = ShuttleServer::with_locks();
+            let clients = [server.connect(), server.connect()];
+            let threads = clients.map(|client| {
+                shuttle::thread::spawn(move || {
+                    let path = herdless_core::NodePath::parse("/node").unwrap();
+                    let mode = herdless_core::CreateMode::Ephemeral;
+                    let call = herdless_core::ClientExt::create(&client, &path, "", mode);
+                    assert!(shuttle::future::block_on(call).is_ok(), "they met");
+                })
+            });
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        });
     }
 }
