@@ -3,12 +3,13 @@
 //! Each model states its property in a doc line. Each property is shown able to fail: a `planted` model runs the same
 //! contenders with one [`Flaw`](models::flaw::Flaw) and must panic. Counters prove that the interesting branches ran.
 
+#[path = "../models/mod.rs"]
+mod models;
+
 mod barrier;
 mod foreign_queue;
 mod harness;
 mod lock;
-#[path = "../models/mod.rs"]
-mod models;
 mod rw_lock;
 mod slot;
 mod value;
