@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::Parser;
+use clap::{Parser, value_parser};
 use herdless::core::{Request, Response};
 use herdless::server::Server;
 use herdless::testing::shuttle::rand::{Rng, thread_rng};
@@ -34,7 +34,7 @@ struct Arguments {
     #[arg(long)]
     connect: Option<String>,
     /// How many random schedules eight clerks go through
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 2_000, value_parser = value_parser!(u64).range(1..))]
     schedules: u64,
 }
 

@@ -96,9 +96,11 @@ impl Schedules {
     ///
     /// # Panics
     ///
-    /// When an execution panics, deadlocks or takes more than a million steps. A line on standard error names its schedule.
+    /// When an execution panics, deadlocks or takes more than a million steps; a line on standard error names its
+    /// schedule. When there is none to run.
     #[track_caller]
     pub fn check(self, body: impl Fn() + Send + Sync + 'static) -> Report {
+        assert!(self.count > 0, "a model without a schedule has shown nothing");
         let mut config = shuttle::Config::new();
         // A schedule's number says it shorter.
         config.failure_persistence = shuttle::FailurePersistence::None;
