@@ -167,11 +167,9 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
         let (mut place, asked) = Place::enter(&self.line, &self.client, |_| self.ask()).await?;
         let own = member(place.path().name())
             .ok_or_else(|| Error::Protocol("a sequential node was created without a number".into()))?;
-        let begun = self.wait_for_round(own, asked).await;
+        let begun = self.wait_for_round(&place, own, asked).await;
         // Whatever was just learned may have been told to a later session than the one our node belongs to.
-        if place.session().state() == SessionState::Lost {
-            return Err(Error::SessionExpired);
-        }
+        place.check_session()?;
         let Begun { members, generation, .. } = begun?;
         place.grant(&self.line);
         Ok(Round { place, line: self.line.clone(), own, members, generation })
@@ -180,6 +178,7 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
     /// Waits until a round begins that `own` is in.
     async fn wait_for_round(
         &self,
+        place: &Place<C>,
         own: Sequence,
         asked: (Call<Watched<GetData>>, Call<GetChildren>),
     ) -> Result<Begun, Error> {
@@ -188,6 +187,8 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
             if !view.present.contains(&own) {
                 return Err(Error::Refused(Refusal::NoNode));
             }
+            // A watch left by our session ends with it; one left by the next would go on for a member that is gone.
+            place.check_session()?;
             let inside = view.inside().next();
             match inside {
                 Some(inside) => self.wait_for_end(view.watch, inside).await?,

@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use herdless_core::{
-    Acl, Client, ClientExt, Create, CreateMode, Created, Error, FindOwn, MultiOp, NodePath, Refusal, SessionState,
-    Version,
+    Acl, Client, ClientExt, Create, CreateMode, Created, Error, FindOwn, MultiOp, NodePath, Refusal, Version,
 };
 
 use crate::contend::{Contender, Line, Naming, Observer, Place, Role, find_own, search};
@@ -248,13 +247,9 @@ impl<C: Client + Clone + 'static> WriteGuard<C> {
             if let Some(created) = find_own(&client, find).await? {
                 break created;
             }
-            if place.session().state() == SessionState::Lost {
-                return Err(Error::SessionExpired);
-            }
+            place.check_session()?;
         };
-        if place.session().state() == SessionState::Lost {
-            return Err(Error::SessionExpired);
-        }
+        place.check_session()?;
         place.exchange(created);
         Ok(ReadGuard::new(place))
     }

@@ -228,6 +228,18 @@ async fn a_lost_session_is_told_to_its_guard() {
 }
 
 #[tokio::test]
+async fn a_place_that_ended_with_its_session_is_not_waited_for() {
+    let server = MemoryServer::new();
+    let _guard = Lock::new(server.connect(), path()).acquire().await.unwrap();
+    let client = server.connect();
+    let ticket = Lock::new(client.clone(), path()).enqueue().await.unwrap();
+    server.expire(&client);
+    // The holder stays: nothing wakes who does not see it by itself.
+    let mut waiting = ticket.wait().boxed();
+    assert!(matches!(poll(&mut waiting), Poll::Ready(Err(Error::SessionExpired))));
+}
+
+#[tokio::test]
 async fn a_closed_client_says_so() {
     let server = MemoryServer::new();
     let client = server.connect();

@@ -22,14 +22,16 @@
 //!
 //! # Features
 //!
-//! `tokio` (on): the transport. `server`: the embedded server. `memory`: the in-memory backend. `loom`, `shuttle`: models
-//! of your own code on it, in every order and in random ones.
+//! `tokio` (on): the transport. `server`: the embedded server. `metrics`: figures of waiting and holding. `memory`: the
+//! in-memory backend. `loom`, `shuttle`: models of your own code on it, in every order and in random ones.
 //!
 //! # Where things are
 //!
 //! What every operation promises is on [`ClientExt`]; the contract of backends on [`core`]; the promises and limits of
 //! the lock on [`Lock`].
 
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "memory")]
 pub mod testing;
 

@@ -159,12 +159,18 @@ impl<C: Client + Clone + 'static> Place<C> {
             seen => self.wait_for_turn(line, seen).await,
         };
         // Whatever was just learned may have been told to a later session than the one our node belongs to.
-        if self.session.state() == SessionState::Lost {
-            return Err(Error::SessionExpired);
-        }
+        self.check_session()?;
         line.expect_others(outcome?);
         self.grant(line);
         Ok(())
+    }
+
+    /// Whether the node is there still, as far as it goes with its session.
+    pub(crate) fn check_session(&self) -> Result<(), Error> {
+        match self.session.state() {
+            SessionState::Lost => Err(Error::SessionExpired),
+            _ => Ok(()),
+        }
     }
 
     /// It is known that nobody is ahead.
@@ -187,6 +193,8 @@ impl<C: Client + Clone + 'static> Place<C> {
             Seen::Others(_) => line.ahead_by_number(&self.client, &self.created.path).await?,
         };
         while let Ahead::Somebody { watch, is_exclusive } = ahead {
+            // A watch left by our session ends with it. One left by the next session would go on for a place that is gone.
+            self.check_session()?;
             has_waited = true;
             let event = watch.await?;
             if let Some(observation) = &mut self.observation {
