@@ -143,6 +143,10 @@ impl<C: Client + Clone + 'static> Grant<C> {
         }
     }
 
+    pub(crate) fn client(&self) -> &C {
+        self.place.client()
+    }
+
     pub(crate) fn into_place(self) -> Place<C> {
         self.place
     }

@@ -22,8 +22,8 @@ use crate::layout::Layout;
 ///
 /// While no process is paused and no clock runs slow, no two holders overlap: a guard turns invalid before the server
 /// can give the lock away. No lock service can promise more by itself, because a process can be paused between its
-/// check and its write. For that there is [`LockGuard::token`], which the protected resource compares, and
-/// [`LockGuard::multi`] for writes to the same ensemble.
+/// check and its write. For that there is [`Grant::token`], which the protected resource compares, and
+/// [`Grant::multi`] for writes to the same ensemble.
 ///
 /// The nodes of contenders are theirs: who deletes or writes somebody else's node while its session lives can let two in at
 /// once, unless every process has [`confirm_hand_over`](LockBuilder::confirm_hand_over) set. Tokens stay in order even then.
@@ -56,15 +56,15 @@ use crate::layout::Layout;
 /// ```
 #[derive(Clone)]
 pub struct Lock<C> {
-    client: C,
-    line: Arc<Line>,
+    pub(crate) client: C,
+    pub(crate) line: Arc<Line>,
 }
 
 /// Options of a [`Lock`].
 #[derive(Clone)]
 pub struct LockBuilder<C> {
     client: C,
-    line: Line,
+    pub(crate) line: Line,
 }
 
 impl<C: Client + Clone + 'static> Lock<C> {

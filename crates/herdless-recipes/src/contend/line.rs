@@ -27,6 +27,9 @@ pub(crate) struct Line {
     pub(crate) owner: String,
     /// Whether a hand-over is confirmed by a look at the directory: needed where others write contenders' data.
     pub(crate) confirm: bool,
+    /// Whether a holder that leaves tells the next one so. Not where Curator's `LeaderLatch` may stand behind it: that
+    /// reacts to `NodeDeleted` alone (`checkLeadership`), and would sleep on when the node is set as it goes.
+    pub(crate) hands_over: bool,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Whether the last who came here had to wait.
     expects_others: Arc<AtomicBool>,
@@ -62,7 +65,7 @@ impl Line {
     pub(crate) fn new(directory: NodePath, naming: Naming, role: Role) -> Self {
         let owner = format!("process {}", std::process::id());
         let (acl, expects_others) = (Acl::open(), Arc::default());
-        Self { directory, naming, role, acl, owner, confirm: false, observer: None, expects_others }
+        Self { directory, naming, role, acl, owner, confirm: false, hands_over: true, observer: None, expects_others }
     }
 
     /// The same line for a contender of another role.
@@ -238,6 +241,12 @@ impl Line {
         Ahead::Somebody { watch, is_exclusive }
     }
 
+    /// Who is the first of those in line.
+    pub(crate) fn first(&self, names: &[String]) -> Result<Option<NodePath>, Error> {
+        let place = |name: &String| self.naming.contender(name).map(|(sequence, _)| (sequence, name.clone()));
+        names.iter().filter_map(place).min().map(|(_, name)| self.child(&name)).transpose()
+    }
+
     /// Asks for the names in the directory.
     pub(crate) fn list<C: Client>(&self, client: &C) -> Call<GetChildren> {
         client.children(&self.directory)
@@ -286,17 +295,22 @@ impl Line {
                 Err(Error::Refused(Refusal::NoNode)) => continue,
                 found => found?,
             };
-            let text = String::from_utf8_lossy(&data);
             contenders.push(Contender {
                 path,
                 is_shared: role == Role::Shared,
-                owner: text.rsplit_once('\n').map_or(&*text, |(owner, _)| owner).to_owned(),
+                owner: owner(&data),
                 session: SessionId(stat.ephemeral_owner),
                 token: Token(stat.czxid),
             });
         }
         Ok(contenders)
     }
+}
+
+/// What a contender's data says of it to people: everything but our own last line, the attempt's number.
+pub(crate) fn owner(data: &[u8]) -> String {
+    let text = String::from_utf8_lossy(data);
+    text.rsplit_once('\n').map_or(&*text, |(owner, _)| owner).to_owned()
 }
 
 /// Awaits a read; where the connection is lost it is asked again, which a read may be. The one place for retries: what

@@ -177,7 +177,7 @@ impl<C: Client + Clone + 'static> Place<C> {
     pub(crate) fn grant(&mut self, line: &Line) {
         self.is_holder = true;
         // Others who share may still be there when one of them goes, so it tells nobody anything.
-        self.hands_over = line.role() == Role::Exclusive;
+        self.hands_over = line.hands_over && line.role() == Role::Exclusive;
         self.span = debug_span!("hold", path = %self.created.path, token = %self.token);
         if let Some(observation) = &mut self.observation {
             observation.granted();
@@ -205,7 +205,7 @@ impl<C: Client + Clone + 'static> Place<C> {
             // held together), and we are now: nothing is read. "Deleted" proves nothing, since it may have been a waiter;
             // nor does what a reconnect found out, since it tells of the name and not of the node that we watched.
             let is_hand_over = event.kind == EventKind::DataChanged && self.session.revision() == revision;
-            if is_hand_over && is_exclusive && !line.confirm {
+            if is_hand_over && is_exclusive && line.hands_over && !line.confirm {
                 break;
             }
             revision = self.session.revision();

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use herdless_core::{ClientExt, CreateMode, NodePath};
+use herdless_core::{Client, ClientExt, CreateMode, NodePath};
 use herdless_memory::MemoryClient;
 use herdless_memory::check::{LoomLocks, LoomServer, block_on, loom};
-use herdless_recipes::{Lock, LockGuard, Token};
+use herdless_recipes::{Grant, Lock, Token};
 
 use crate::models::flaw::{self, Flaw};
 use crate::models::store::{Store, assert_clean};
@@ -68,7 +68,7 @@ impl World {
     }
 
     /// Exclusion where sessions end: while a guard is valid, nobody else's is, and no valid holder's write is refused.
-    pub(crate) fn hold(&self, guard: &LockGuard<Flawed>) {
+    pub(crate) fn hold<C: Client + Clone + 'static>(&self, guard: &Grant<C>) {
         self.resource.store.lock().expect("no panic").hold(guard);
     }
 

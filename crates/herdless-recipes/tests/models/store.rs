@@ -2,7 +2,7 @@
 
 use herdless_core::{Client, Session};
 use herdless_memory::Tree;
-use herdless_recipes::{LockGuard, Token};
+use herdless_recipes::{Grant, Token};
 
 /// A store that compares tokens, and a list of who holds the lock.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Store {
     }
 
     /// Exclusion where sessions end: while a guard is valid, nobody else's is, and no valid holder's write is refused.
-    pub(crate) fn hold<C: Client>(&mut self, guard: &LockGuard<C>) {
+    pub(crate) fn hold<C: Client>(&mut self, guard: &Grant<C>) {
         for (token, session) in &self.holders {
             // Validity only ever ends, so a guard that is valid after the other was, was so at the same time.
             let both = session.is_valid() && guard.is_valid();
