@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::{
     Acl, Create, CreateMode, Delete, Error, Exists, GetChildren, GetData, GetEphemerals, Multi, MultiOp, NodePath,
-    Operation, Request, Response, Session, SetData, Sync as SyncOp, Version, Watched,
+    Operation, Request, Response, Session, SessionId, SetData, Sync as SyncOp, Version, Watched,
 };
 
 /// Somebody who carries requests out: the transport, the in-memory backend, or a wrapper around one.
@@ -134,7 +134,13 @@ pub trait ClientExt: Client {
     /// Carries out several writes and checks, all or none. 1 round trip. Refused with
     /// [`MultiRefused`](Error::MultiRefused), which names the operation.
     fn multi(&self, operations: Vec<MultiOp>) -> Call<Multi> {
-        self.call(Multi { operations })
+        self.call(Multi { operations, session: None })
+    }
+
+    /// As [`multi`](Self::multi), only while `session` is the client's: [`SessionExpired`](Error::SessionExpired) otherwise, and
+    /// nothing is sent.
+    fn multi_in(&self, session: SessionId, operations: Vec<MultiOp>) -> Call<Multi> {
+        self.call(Multi { operations, session: Some(session) })
     }
 
     /// Catches up: reads after it reflect every write that was committed before it. 1 round trip.

@@ -119,6 +119,10 @@ pub struct Sync {
 pub struct Multi {
     /// The operations, in order.
     pub operations: Vec<MultiOp>,
+    /// The session that it is meant for, if it is: once the client has another, the request ends with
+    /// [`SessionExpired`](crate::Error::SessionExpired) and nothing is sent. Operations on a node of one's own need it: in the
+    /// next session the name may be somebody else's.
+    pub session: Option<SessionId>,
 }
 
 /// One operation of a [`Multi`].
@@ -172,6 +176,15 @@ pub struct FindOwn {
 }
 
 impl Request {
+    /// The session that it is bound to, if it is. A backend carries it out in no other.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Release(release) => Some(release.session),
+            Self::Multi(multi) => multi.session,
+            _ => None,
+        }
+    }
+
     /// Whether this is clean-up, which a backend accepts beyond its limit of requests in flight: refusing it would
     /// leave a node behind.
     pub fn is_clean_up(&self) -> bool {

@@ -133,13 +133,13 @@ fn a_multi_is_all_or_nothing() {
         MultiOp::check(&path("/a"), Version(9)),
         MultiOp::delete(&path("/nowhere"), Version::ANY),
     ];
-    let failed = apply(&mut tree, Request::Multi(Multi { operations: operations.clone() }));
+    let failed = apply(&mut tree, Request::Multi(Multi { operations: operations.clone(), session: None }));
     assert_eq!(failed, Err(Error::MultiRefused { index: 3, refusal: Refusal::BadVersion }));
     let after: Vec<_> = tree.paths().map(|path| (path.clone(), tree.stat(path))).collect();
     assert_eq!(before, after);
 
     operations.truncate(3);
-    let Ok(Reply::Multi(replies)) = apply(&mut tree, Request::Multi(Multi { operations })) else {
+    let Ok(Reply::Multi(replies)) = apply(&mut tree, Request::Multi(Multi { operations, session: None })) else {
         panic!("the rest is fine")
     };
     // All of one change: one zxid.
@@ -155,7 +155,7 @@ fn an_undone_multi_gives_an_ephemeral_back_to_its_session() {
     let mut tree = tree();
     create(&mut tree, "/e", CreateMode::Ephemeral).unwrap();
     let operations = vec![MultiOp::delete(&path("/e"), Version::ANY), MultiOp::delete(&path("/nowhere"), Version::ANY)];
-    apply(&mut tree, Request::Multi(Multi { operations })).unwrap_err();
+    apply(&mut tree, Request::Multi(Multi { operations, session: None })).unwrap_err();
     tree.close_session(ONE, &mut Fired::new());
     assert_eq!(tree.stat(&path("/e")), None);
 }

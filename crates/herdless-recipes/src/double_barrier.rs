@@ -167,7 +167,7 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
         let (mut place, asked) = Place::enter(&self.line, &self.client, |_| self.ask()).await?;
         let own = member(place.path().name())
             .ok_or_else(|| Error::Protocol("a sequential node was created without a number".into()))?;
-        let begun = self.wait_for_round(&place, own, asked).await;
+        let begun = self.wait_for_round(own, &place, asked).await;
         // Whatever was just learned may have been told to a later session than the one our node belongs to.
         place.check_session()?;
         let Begun { members, generation, .. } = begun?;
@@ -178,22 +178,22 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
     /// Waits until a round begins that `own` is in.
     async fn wait_for_round(
         &self,
-        place: &Place<C>,
         own: Sequence,
+        place: &Place<C>,
         asked: (Call<Watched<GetData>>, Call<GetChildren>),
     ) -> Result<Begun, Error> {
         let mut view = self.view(asked).await?;
         while !view.begun.has(own) {
+            // A watch that was left by a later session would not tell of this one's end.
+            place.check_session()?;
             if !view.present.contains(&own) {
                 return Err(Error::Refused(Refusal::NoNode));
             }
-            // A watch left by our session ends with it; one left by the next would go on for a member that is gone.
-            place.check_session()?;
             let inside = view.inside().next();
             match inside {
                 Some(inside) => self.wait_for_end(view.watch, inside).await?,
                 None if view.waiting().count() >= self.size() => {
-                    if let Some(begun) = self.begin(&view).await?
+                    if let Some(begun) = self.begin(place, &view).await?
                         && begun.has(own)
                     {
                         return Ok(begun);
@@ -244,7 +244,7 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
     }
 
     /// Begins the next round, with those who have waited longest; `None` if somebody else has, or one of them is gone.
-    async fn begin(&self, view: &View) -> Result<Option<Begun>, Error> {
+    async fn begin(&self, place: &Place<C>, view: &View) -> Result<Option<Begun>, Error> {
         let members: Vec<_> = view.waiting().take(self.size()).collect();
         let mut operations = Vec::with_capacity(members.len() + 1);
         for member in &members {
@@ -253,7 +253,8 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
         }
         let numbers: Vec<_> = members.iter().map(|member| member.name("")).collect();
         operations.push(MultiOp::set(self.path(), numbers.join(" "), view.begun.version));
-        match self.client.multi(operations).await {
+        // While our node is there, nobody else's can have the name of one of these.
+        match place.multi(operations).await {
             Ok(replies) => match replies.last() {
                 Some(MultiReply::Set(stat)) => {
                     Ok(Some(Begun { members, generation: Token(stat.mzxid), version: Version(stat.version) }))
@@ -268,7 +269,7 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
 
     /// Waits until the round may be over, or another has begun. The first of those inside leaves last, unless somebody dies.
     async fn wait_for_end(&self, mut next: Watch, inside: Sequence) -> Result<(), Error> {
-        let Some(mut gone) = watch_member(&self.client, &self.line, inside).await? else {
+        let Some((_, mut gone)) = watch_member(&self.client, &self.line, inside).await? else {
             return Ok(());
         };
         let either = poll_fn(|cx| match Pin::new(&mut gone).poll(cx) {
@@ -320,19 +321,17 @@ impl<C: Client + Clone + 'static> Round<C> {
     ///
     /// See [`DoubleBarrier`].
     pub async fn leave(self) -> Result<(), Error> {
-        let Self { place, line, own, members, .. } = self;
+        let Self { place, line, own, members, generation } = self;
         let (client, session) = (place.client().clone(), place.session().clone());
+        let others = Others { client: &client, line: &line, session: &session, generation };
         if members.first() == Some(&own) {
-            leave_last(place, &client, &line, &members[1..]).await?;
+            others.leave_last(place, &members[1..]).await?;
         } else {
             // Sent, and answered before what follows is.
             drop(place);
-            wait_for_others(&client, &line, &session, &members).await?;
+            others.wait(&members).await?;
         }
-        match session.state() {
-            SessionState::Lost => Err(Error::SessionExpired),
-            _ => Ok(()),
-        }
+        alive(&session)
     }
 }
 
@@ -358,45 +357,79 @@ impl<C: Client> Round<C> {
     }
 }
 
-/// The first member goes when the others have gone, and the last of them is the one to wait for.
-async fn leave_last<C: Client + Clone + 'static>(
-    place: Place<C>,
-    client: &C,
-    line: &Line,
-    others: &[Sequence],
-) -> Result<(), Error> {
-    loop {
-        let present = present(client, line).await?;
-        let Some(last) = others.iter().rfind(|member| present.contains(member)) else { break };
-        if let Some(gone) = watch_member(client, line, *last).await? {
-            gone.await?;
-        }
-    }
-    place.hand_over().await.map(drop)
+/// The others of a round that somebody leaves.
+struct Others<'a, C> {
+    client: &'a C,
+    line: &'a Line,
+    session: &'a Session,
+    generation: Token,
 }
 
-/// Waits until nobody of the round is there any more.
-async fn wait_for_others<C: Client>(
-    client: &C,
-    line: &Line,
-    session: &Session,
-    members: &[Sequence],
-) -> Result<(), Error> {
-    let mut lowest = members.first().copied();
-    while let Some(member) = lowest {
-        let revision = session.revision();
-        if let Some(gone) = watch_member(client, line, member).await? {
-            let event = gone.await?;
-            // The first member says by "changed" that it was the last to leave. One that died says nothing; nor does what a
-            // reconnect found out.
-            if event.kind == EventKind::DataChanged && session.revision() == revision {
-                return Ok(());
+/// What is left of a round, as seen from one member's node.
+enum Left {
+    /// That member is there.
+    Member(Watch),
+    /// It is not.
+    Others,
+    Nobody,
+}
+
+impl<C: Client + Clone + 'static> Others<'_, C> {
+    /// The first member goes when the others have gone, and the last of them is the one to wait for.
+    async fn leave_last(&self, place: Place<C>, others: &[Sequence]) -> Result<(), Error> {
+        loop {
+            let present = present(self.client, self.line).await?;
+            let Some(last) = others.iter().rfind(|member| present.contains(member)) else { break };
+            match self.watch(*last).await? {
+                Left::Member(gone) => drop(gone.await?),
+                Left::Others => {}
+                Left::Nobody => break,
             }
         }
-        let present = present(client, line).await?;
-        lowest = members.iter().copied().find(|member| present.contains(member));
+        place.hand_over().await.map(drop)
     }
-    Ok(())
+
+    /// Waits until nobody of the round is there any more.
+    async fn wait(&self, members: &[Sequence]) -> Result<(), Error> {
+        let mut lowest = members.first().copied();
+        while let Some(member) = lowest {
+            let revision = self.session.revision();
+            match self.watch(member).await? {
+                Left::Member(gone) => {
+                    let event = gone.await?;
+                    // The first member says by "changed" that it was the last to leave. One that died says nothing; nor does
+                    // what a reconnect found out.
+                    if event.kind == EventKind::DataChanged && self.session.revision() == revision {
+                        return Ok(());
+                    }
+                }
+                Left::Others => {}
+                Left::Nobody => return Ok(()),
+            }
+            let present = present(self.client, self.line).await?;
+            lowest = members.iter().copied().find(|member| present.contains(member));
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, member: Sequence) -> Result<Left, Error> {
+        let watched = watch_member(self.client, self.line, member).await?;
+        // A watch that was left by a later session would not tell of this one's end.
+        alive(self.session)?;
+        Ok(match watched {
+            Some((created, gone)) if created < self.generation => Left::Member(gone),
+            // The number was given anew, so the directory was empty and has been removed meanwhile.
+            Some(_) => Left::Nobody,
+            None => Left::Others,
+        })
+    }
+}
+
+fn alive(session: &Session) -> Result<(), Error> {
+    match session.state() {
+        SessionState::Lost => Err(Error::SessionExpired),
+        _ => Ok(()),
+    }
 }
 
 async fn present<C: Client>(client: &C, line: &Line) -> Result<BTreeSet<Sequence>, Error> {
@@ -408,11 +441,11 @@ async fn present<C: Client>(client: &C, line: &Line) -> Result<BTreeSet<Sequence
     }
 }
 
-/// A watch on a member's node, if it is there.
-async fn watch_member<C: Client>(client: &C, line: &Line, member: Sequence) -> Result<Option<Watch>, Error> {
+/// The change that created a member's node, and a watch on it, if it is there.
+async fn watch_member<C: Client>(client: &C, line: &Line, member: Sequence) -> Result<Option<(Token, Watch)>, Error> {
     let path = path_of(line, member)?;
     match read(|| client.get_and_watch(&path)).await {
-        Ok((_, watch)) => Ok(Some(watch)),
+        Ok(((_, stat), watch)) => Ok(Some((Token(stat.czxid), watch))),
         Err(Error::Refused(Refusal::NoNode)) => Ok(None),
         Err(error) => Err(error),
     }

@@ -107,7 +107,7 @@ impl<C: Client + Clone + 'static> Grant<C> {
         }
         let mut guarded = vec![MultiOp::check(self.path(), Version::ANY)];
         guarded.extend(operations);
-        match self.place.client().multi(guarded).await {
+        match self.place.multi(guarded).await {
             Ok(mut replies) => {
                 replies.remove(0);
                 Ok(replies)

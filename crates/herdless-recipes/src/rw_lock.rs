@@ -231,7 +231,7 @@ impl<C: Client + Clone + 'static> WriteGuard<C> {
             // The node goes by a plain deletion: who is behind must look, because a reader is still here.
             let exchange = vec![MultiOp::Create(create), MultiOp::delete(place.path(), Version::ANY)];
             let (undo_exchange, undo_node) = (undo(), undo());
-            let exchanged = client.multi(exchange).on_abandon(move |_| undo_exchange());
+            let exchanged = place.multi(exchange).on_abandon(move |_| undo_exchange());
             // A creation in a multi does not say when it was made.
             let node = client.exists(&path).on_abandon(move |_| undo_node());
             match exchanged.await {

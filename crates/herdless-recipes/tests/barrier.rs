@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
+use std::task::Poll;
+
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use herdless_core::{ClientExt, CreateMode, Error, NodePath, Refusal, Version};
@@ -78,8 +80,8 @@ impl Members {
         let barrier = DoubleBarrier::new(client, path(), self.size).unwrap();
         let mut entering = async move { barrier.enter().await }.boxed();
         match poll(&mut entering) {
-            std::task::Poll::Ready(round) => futures::future::ready(round).boxed(),
-            std::task::Poll::Pending => entering,
+            Poll::Ready(round) => futures::future::ready(round).boxed(),
+            Poll::Pending => entering,
         }
     }
 
@@ -192,6 +194,27 @@ async fn one_that_dies_inside_keeps_nobody() {
         assert_eq!(dying.unwrap().leave().await, Err(Error::SessionExpired));
         assert_eq!(paths(&members.server), ["/step"]);
     }
+}
+
+#[tokio::test]
+async fn a_leaver_is_not_kept_by_the_next_members_with_the_old_numbers() {
+    let server = MemoryServer::new();
+    let client = server.connect();
+    let dies = DoubleBarrier::new(client.clone(), path(), 2).unwrap();
+    let barrier = DoubleBarrier::new(server.connect(), path(), 2).unwrap();
+    let mut first = dies.enter().boxed();
+    assert!(poll(&mut first).is_pending());
+    let round = barrier.enter().await.unwrap();
+    let _first = first.await.unwrap();
+    let mut leaving = round.leave().boxed();
+    assert!(poll(&mut leaving).is_pending());
+    server.expire(&client);
+    // Empty, the directory is removed, and its numbers begin anew.
+    server.reap_containers();
+    let mut next = dies.enter().boxed();
+    assert!(poll(&mut next).is_pending());
+    assert_eq!(paths(&server), ["/step", "/step/member-0000000000"]);
+    assert_eq!(poll(&mut leaving), Poll::Ready(Ok(())));
 }
 
 #[tokio::test]

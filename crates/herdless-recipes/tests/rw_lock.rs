@@ -153,6 +153,20 @@ async fn a_downgrade_of_a_lost_lock_says_so() {
 }
 
 #[tokio::test]
+async fn a_downgrade_of_a_lost_lock_leaves_the_next_holder_of_the_name_alone() {
+    let server = MemoryServer::new();
+    let client = server.connect();
+    let lost = RwLock::new(client.clone(), path()).write().await.unwrap();
+    server.expire(&client);
+    // Empty, the directory is removed, and its numbers begin anew.
+    server.reap_containers();
+    let holder = RwLock::new(server.connect(), path()).write().await.unwrap();
+    assert_eq!(holder.path(), lost.path());
+    assert_eq!(lost.downgrade().await.unwrap_err(), Error::SessionExpired);
+    assert_eq!(paths(&server), ["/config", "/config/__WRIT__0000000000"]);
+}
+
+#[tokio::test]
 async fn what_is_taken_is_told_by_one_read() {
     let server = MemoryServer::new();
     let (client, lock) = used(&server).await;

@@ -54,6 +54,7 @@ impl Tree {
             Request::SetData(set) => {
                 self.write(session, now_ms, fired, |tree, transaction| Ok(Reply::Set(tree.set(set, transaction)?)))
             }
+            Request::Multi(multi) if multi.session.is_some_and(|meant| meant != session) => Err(Error::SessionExpired),
             Request::Multi(multi) => {
                 self.write(session, now_ms, fired, |tree, transaction| tree.multi(multi, transaction).map(Reply::Multi))
             }

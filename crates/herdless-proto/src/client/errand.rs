@@ -77,6 +77,7 @@ impl Errand {
             }
             Self::Release { release: Release { path, hand_over: true, .. }, .. } => Request::Multi(Multi {
                 operations: vec![MultiOp::set(path, "", Version::ANY), MultiOp::delete(path, Version::ANY)],
+                session: None,
             }),
             Self::Release { release: Release { path, .. }, .. } => {
                 Request::Delete(Delete { path: path.clone(), version: Version::ANY })

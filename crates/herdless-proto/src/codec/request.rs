@@ -284,7 +284,7 @@ fn read_multi(r: &mut Reader<'_>) -> Result<(Multi, Vec<OpCode>), ReadError> {
     loop {
         let (code, done, _err) = (r.int()?, r.bool()?, r.int()?);
         if done {
-            return Ok((Multi { operations }, opcodes));
+            return Ok((Multi { operations, session: None }, opcodes));
         }
         let opcode = OpCode::from_code(code).ok_or(Malformed("operation of a multi"))?;
         operations.push(match opcode {

@@ -57,6 +57,7 @@ pub(crate) fn watch_children(at: &str) -> Request {
 pub(crate) fn set_and_delete(at: &str) -> Request {
     Request::Multi(Multi {
         operations: vec![MultiOp::set(&path(at), "", Version::ANY), MultiOp::delete(&path(at), Version::ANY)],
+        session: None,
     })
 }
 

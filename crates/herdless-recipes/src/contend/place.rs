@@ -3,7 +3,8 @@
 use std::fmt;
 
 use herdless_core::{
-    Client, ClientExt, Created, Error, EventKind, MultiOp, NodePath, Refusal, Request, Session, SessionState, Version,
+    Call, Client, ClientExt, Created, Error, EventKind, Multi, MultiOp, NodePath, Refusal, Request, Session,
+    SessionState, Version,
 };
 use tracing::{Span, debug_span};
 
@@ -225,6 +226,12 @@ impl<C: Client + Clone + 'static> Place<C> {
     pub(crate) async fn hand_over(mut self) -> Result<bool, Error> {
         self.hands_over = true;
         self.leave().await
+    }
+
+    /// Carries out operations on this node and others, in no session but the node's own: in the next one the name may be
+    /// somebody else's.
+    pub(crate) fn multi(&self, operations: Vec<MultiOp>) -> Call<Multi> {
+        self.client.multi_in(self.session.id(), operations)
     }
 
     /// What hands the place over to the next one as part of a multi. Once that is carried out, the place [has

@@ -223,10 +223,10 @@ fn planted_rw_downgrade_by_hand_over() {
 /// A downgrade lets go before it holds again.
 fn downgrade_in_two_steps(client: &MemoryClient<LoomLocks>, request: Request) -> Response {
     let Request::Multi(multi) = request else { return client.submit(request) };
-    let mut operations = multi.operations;
+    let mut operations = multi.operations.clone();
     let Some(MultiOp::Delete(delete)) = operations.pop() else { unreachable!("only downgrades send a multi here") };
     drop(client.submit(Request::Delete(delete)));
-    client.submit(Request::Multi(Multi { operations })).map(|outcome| {
+    client.submit(Request::Multi(Multi { operations, ..multi })).map(|outcome| {
         let mut answer = outcome?;
         if let Reply::Multi(replies) = &mut answer.reply {
             replies.push(MultiReply::Deleted);

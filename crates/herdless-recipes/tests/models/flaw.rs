@@ -35,7 +35,7 @@ pub(crate) enum Flaw {
     IgnoreExpiry,
     /// The token is the number in the name.
     NumberAsToken,
-    /// A guarded write is sent without its check.
+    /// A guarded write is sent without its check, and in whatever session.
     WriteUnguarded,
 }
 
@@ -91,6 +91,7 @@ impl<C: Client> Client for Flawed<C> {
                 return Self::nothing_done(Reply::Found(None));
             }
             (Flaw::WriteUnguarded, Request::Multi(multi)) => {
+                multi.session = None;
                 multi.operations.retain(|operation| !matches!(operation, MultiOp::Check { .. }));
                 return self.inner.submit(request).map(|outcome| {
                     let mut answer = outcome?;

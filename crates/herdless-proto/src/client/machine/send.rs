@@ -57,6 +57,10 @@ impl<T, W: Clone + Default> Machine<T, W> {
     }
 
     pub(super) fn send_user(&mut self, now: Instant, request: Request, token: T) -> Result<(), (T, Error)> {
+        let current = self.session.as_ref().map(|session| session.id);
+        if request.session().is_some_and(|session| Some(session) != current) {
+            return Err((token, Error::SessionExpired));
+        }
         match self.send(now, &request) {
             Ok((xid, opcode)) => {
                 let watch = watched_path(&request);

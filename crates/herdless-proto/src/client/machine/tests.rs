@@ -156,3 +156,24 @@ fn what_was_sent_is_never_said_not_to_have_happened() {
     assert_eq!(outcome(&mut client, 0), Err(Error::ConnectionLost));
     assert_eq!(outcome(&mut client, 1), Err(Error::Closed), "it was not sent");
 }
+
+#[test]
+fn what_is_meant_for_another_session_is_not_sent() {
+    let (mut client, _, now) = connected();
+    let multi =
+        |session| Request::Multi(herdless_core::Multi { operations: Vec::new(), session: Some(SessionId(session)) });
+    assert_eq!(client.submit(now, multi(6), 0), Err((0, Error::SessionExpired)));
+    assert!(client.transmit().is_empty() && client.in_flight.is_empty());
+    client.submit(now, multi(7), 1).unwrap();
+    // Asked for while there is no connection, it goes with the session it is meant for, or not at all.
+    client.disconnected(now);
+    client.submit(now, multi(6), 2).unwrap();
+    let mut server = Server::new();
+    client.connected(now);
+    assert!(matches!(server.poll(client.transmit(), 1), Ok(Some(Incoming::Connect(_)))));
+    server.accept(&ConnectResponse { timeout_ms: 9_000, session_id: 7, password: [7; 16], read_only: None });
+    client.receive(now, server.transmit()).unwrap();
+    let refused = std::iter::from_fn(|| client.poll_event())
+        .any(|event| matches!(event, Event::Reply { token: 2, outcome: Err(Error::SessionExpired), .. }));
+    assert!(refused);
+}
