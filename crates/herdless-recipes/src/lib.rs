@@ -30,7 +30,10 @@ pub use election::{Election, ElectionBuilder, ElectionLayout, Leader, Leaders, L
 pub use guard::Grant;
 pub use layout::Layout;
 pub use lock::{Lock, LockBuilder, LockGuard, Ticket};
-pub use queue::{ForeignItem, ForeignQueue, ForeignQueueBuilder, ForeignQueueLayout};
+pub use queue::{
+    AtMostOnceConsumer, Consumer, ConsumerBuilder, DeadLetter, Delivery, ForeignItem, ForeignQueue,
+    ForeignQueueBuilder, ForeignQueueLayout, Item, PriorityQueue, PriorityQueueBuilder, Queue, QueueBuilder,
+};
 pub use reentrant::{Owner, ReentrantGuard, ReentrantLock, ReentrantRwLock};
 pub use rw_lock::{ReadGuard, RwLock, RwLockBuilder, WriteGuard};
 pub use value::{Changes, SharedValue, SharedValueBuilder, Versioned};

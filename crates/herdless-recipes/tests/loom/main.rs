@@ -11,6 +11,7 @@ mod election;
 mod foreign_queue;
 mod harness;
 mod lock;
+mod queue;
 mod rw_lock;
 mod slot;
 mod value;
