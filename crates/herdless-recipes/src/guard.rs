@@ -147,6 +147,10 @@ impl<C: Client + Clone + 'static> Grant<C> {
         self.place.client()
     }
 
+    pub(crate) fn place(&self) -> &Place<C> {
+        &self.place
+    }
+
     pub(crate) fn into_place(self) -> Place<C> {
         self.place
     }

@@ -14,6 +14,7 @@ mod double_barrier;
 mod election;
 mod guard;
 mod layout;
+mod lease_lock;
 mod lock;
 mod parents;
 mod queue;
@@ -29,6 +30,7 @@ pub use double_barrier::{DoubleBarrier, DoubleBarrierBuilder, Round};
 pub use election::{Election, ElectionBuilder, ElectionLayout, Leader, Leaders, Leadership, Led};
 pub use guard::Grant;
 pub use layout::Layout;
+pub use lease_lock::{LeaseGuard, LeaseLock, LeaseLockBuilder};
 pub use lock::{Lock, LockBuilder, LockGuard, Ticket};
 pub use queue::{
     AtMostOnceConsumer, Consumer, ConsumerBuilder, DeadLetter, Delivery, ForeignItem, ForeignQueue,

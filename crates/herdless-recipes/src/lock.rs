@@ -228,6 +228,68 @@ impl<C: Client + Clone + 'static> Lock<C> {
     pub async fn contenders(&self) -> Result<Vec<Contender>, Error> {
         self.line.contenders(&self.client).await
     }
+
+    /// Takes the lock away from whoever holds it. Whom; `None` if nobody does, or if it left meanwhile.
+    ///
+    /// 6 round trips. What is said at [`evict`](Self::evict) holds here.
+    ///
+    /// # Ordering
+    ///
+    /// Removes the very holder that it names, or nobody: never the next.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the holder removed or not; nothing else.
+    ///
+    /// # Errors
+    ///
+    /// As [`evict`](Self::evict).
+    pub async fn break_holder(&self) -> Result<Option<Contender>, Error> {
+        let Some(holder) = self.contenders().await?.into_iter().next() else {
+            return Ok(None);
+        };
+        Ok(self.evict(&holder).await?.then_some(holder))
+    }
+
+    /// Removes a contender, as an operator may: the very one that was read, not another that has its name by now. Whether it was
+    /// still there.
+    ///
+    /// **A holder that is removed is not told.** It takes itself for the holder until its session ends, and the next one holds
+    /// beside it. Its [guarded writes](Grant::multi) are refused, and its token is smaller than the next; where neither
+    /// is looked at, harm comes of it. Others in line may then be let in together too, as is said [above](Self), unless they
+    /// [confirm](LockBuilder::confirm_hand_over). Where holders are expected to hang, a [`LeaseLock`](crate::LeaseLock) is the
+    /// lock to use.
+    ///
+    /// 4 round trips: a place in the line is taken, so that the directory cannot be removed and made again meanwhile.
+    ///
+    /// # Ordering
+    ///
+    /// After everything this session has submitted.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`break_holder`](Self::break_holder).
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a contender of another path. `Refused(NoAuth)`, `SessionExpired`, `Overloaded`, `Closed`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use herdless_core::{Client, Error};
+    /// # use herdless_recipes::Lock;
+    /// async fn kick<C: Client + Clone + 'static>(lock: &Lock<C>, owner: &str) -> Result<bool, Error> {
+    ///     let contenders = lock.contenders().await?;
+    ///     match contenders.iter().find(|contender| contender.owner == owner) {
+    ///         Some(contender) => lock.evict(contender).await,
+    ///         None => Ok(false),
+    ///     }
+    /// }
+    /// ```
+    pub async fn evict(&self, contender: &Contender) -> Result<bool, Error> {
+        self.line.evict(&self.client, contender).await
+    }
 }
 
 impl<C: Client + Clone + 'static> LockBuilder<C> {

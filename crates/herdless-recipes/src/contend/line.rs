@@ -242,9 +242,10 @@ impl Line {
     }
 
     /// Who is the first of those in line.
-    pub(crate) fn first(&self, names: &[String]) -> Result<Option<NodePath>, Error> {
-        let place = |name: &String| self.naming.contender(name).map(|(sequence, _)| (sequence, name.clone()));
-        names.iter().filter_map(place).min().map(|(_, name)| self.child(&name)).transpose()
+    pub(crate) fn first(&self, names: &[String]) -> Option<NodePath> {
+        let place = |name: &String| Some((self.naming.contender(name)?.0, name.clone()));
+        let (_, name) = names.iter().filter_map(place).min()?;
+        self.directory.child(&name).ok()
     }
 
     /// Asks for the names in the directory.

@@ -1,5 +1,6 @@
 //! Waiting in line: enter, find who is ahead, wait, hold, leave.
 
+mod evict;
 mod line;
 mod name;
 mod observe;

@@ -58,7 +58,7 @@ impl<C: Client + Clone + 'static> Election<C> {
         let (client, line) = (&self.lock.client, &self.lock.line);
         loop {
             let first = match read(|| line.list(client)).await {
-                Ok((names, _)) => line.first(&names)?,
+                Ok((names, _)) => line.first(&names),
                 Err(Error::Refused(Refusal::NoNode)) => None,
                 Err(error) => return Err(error),
             };
@@ -222,7 +222,7 @@ impl<C: Client + 'static> Following<C> {
             Err(Error::Refused(Refusal::NoNode)) => return self.wait_for_directory().await,
             listed => listed?,
         };
-        let Some(path) = line.first(&names)? else {
+        let Some(path) = line.first(&names) else {
             return self.wait_for_candidate().await;
         };
         // What it has proclaimed is asked for in the same round trip. Reading the data leaves no watch where there is
@@ -251,7 +251,7 @@ impl<C: Client + 'static> Following<C> {
 
     async fn wait_for_candidate(&self) -> Result<Option<Seat>, Error> {
         match read(|| self.client.children_and_watch(self.line.directory())).await {
-            Ok(((names, _), watch)) => Ok(self.line.first(&names)?.is_none().then_some(Seat::Vacant(watch))),
+            Ok(((names, _), watch)) => Ok(self.line.first(&names).is_none().then_some(Seat::Vacant(watch))),
             Err(Error::Refused(Refusal::NoNode)) => Ok(None),
             Err(error) => Err(error),
         }

@@ -10,6 +10,7 @@ mod barrier;
 mod election;
 mod foreign_queue;
 mod harness;
+mod lease_lock;
 mod lock;
 mod queue;
 mod rw_lock;
