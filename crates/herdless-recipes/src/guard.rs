@@ -102,20 +102,7 @@ impl<C: Client + Clone + 'static> Grant<C> {
     /// }
     /// ```
     pub async fn multi(&self, operations: Vec<MultiOp>) -> Result<Vec<MultiReply>, Error> {
-        if !self.is_node_watched() {
-            self.watch_node().await?;
-        }
-        let mut guarded = vec![MultiOp::check(self.path(), Version::ANY)];
-        guarded.extend(operations);
-        match self.place.multi(guarded).await {
-            Ok(mut replies) => {
-                replies.remove(0);
-                Ok(replies)
-            }
-            Err(Error::MultiRefused { index: 0, refusal }) => Err(Error::Refused(refusal)),
-            Err(Error::MultiRefused { index, refusal }) => Err(Error::MultiRefused { index: index - 1, refusal }),
-            Err(error) => Err(error),
-        }
+        Self::guarded(std::slice::from_ref(self), operations).await
     }
 
     fn is_node_watched(&self) -> bool {
@@ -126,21 +113,61 @@ impl<C: Client + Clone + 'static> Grant<C> {
         slot.is_some()
     }
 
-    async fn watch_node(&self) -> Result<(), Error> {
-        let ((_, stat), watch) = self.place.client().get_and_watch(self.path()).await?;
-        if Token(stat.czxid) != self.place.created_by() {
-            // The same name, made again by somebody else.
-            return Err(Error::Refused(Refusal::NoNode));
+    /// The read leaves at once.
+    fn watch_node(&self) -> impl Future<Output = Result<(), Error>> {
+        let read = self.place.client().get_and_watch(self.path());
+        async {
+            let ((_, stat), watch) = read.await?;
+            if Token(stat.czxid) != self.place.created_by() {
+                // The same name, made again by somebody else.
+                return Err(Error::Refused(Refusal::NoNode));
+            }
+            *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+            Ok(())
         }
-        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+    }
+
+    /// Makes sure that each node is the one that its grant stands on, and watched. All reads leave together.
+    async fn watch_nodes(grants: &[Self]) -> Result<(), Error> {
+        let reads: Vec<_> = grants.iter().filter(|grant| !grant.is_node_watched()).map(Self::watch_node).collect();
+        for read in reads {
+            read.await?;
+        }
         Ok(())
     }
 
-    pub(crate) async fn release(self) -> Result<(), Error> {
-        match self.place.leave().await? {
-            true => Ok(()),
-            false => Err(Error::Refused(Refusal::NoNode)),
+    /// Carries out `operations` only if the nodes of all `grants`, which are of one client, are there.
+    pub(crate) async fn guarded(grants: &[Self], operations: Vec<MultiOp>) -> Result<Vec<MultiReply>, Error> {
+        Self::watch_nodes(grants).await?;
+        let Some(first) = grants.first() else { return Ok(Vec::new()) };
+        let checks = grants.iter().map(|grant| MultiOp::check(grant.path(), Version::ANY));
+        match first.place.multi(checks.chain(operations).collect()).await {
+            Ok(replies) => Ok(replies.into_iter().skip(grants.len()).collect()),
+            Err(Error::MultiRefused { index, refusal }) => Err(match index.checked_sub(grants.len()) {
+                Some(index) => Error::MultiRefused { index, refusal },
+                None => Error::Refused(refusal),
+            }),
+            Err(error) => Err(error),
         }
+    }
+
+    pub(crate) async fn release(self) -> Result<(), Error> {
+        Self::release_all(vec![self]).await
+    }
+
+    /// Releases all in one round trip, and waits for the server's word on each, also where it is an error.
+    pub(crate) async fn release_all(grants: impl IntoIterator<Item = Self>) -> Result<(), Error> {
+        let leaving: Vec<_> = grants.into_iter().map(|grant| grant.place.leave()).collect();
+        let mut outcome = Ok(());
+        for left in leaving {
+            let left = match left.await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Error::Refused(Refusal::NoNode)),
+                Err(error) => Err(error),
+            };
+            outcome = outcome.and(left);
+        }
+        outcome
     }
 
     pub(crate) fn client(&self) -> &C {

@@ -16,11 +16,13 @@ mod guard;
 mod layout;
 mod lease_lock;
 mod lock;
+mod multi_lock;
 mod parents;
 mod queue;
 mod receipt;
 mod reentrant;
 mod rw_lock;
+mod semaphore;
 mod value;
 
 pub use barrier::Barrier;
@@ -32,10 +34,12 @@ pub use guard::Grant;
 pub use layout::Layout;
 pub use lease_lock::{LeaseGuard, LeaseLock, LeaseLockBuilder};
 pub use lock::{Lock, LockBuilder, LockGuard, Ticket};
+pub use multi_lock::{MultiGuard, MultiLock, MultiLockBuilder};
 pub use queue::{
     AtMostOnceConsumer, Consumer, ConsumerBuilder, DeadLetter, Delivery, ForeignItem, ForeignQueue,
     ForeignQueueBuilder, ForeignQueueLayout, Item, PriorityQueue, PriorityQueueBuilder, Queue, QueueBuilder,
 };
 pub use reentrant::{Owner, ReentrantGuard, ReentrantLock, ReentrantRwLock};
 pub use rw_lock::{ReadGuard, RwLock, RwLockBuilder, WriteGuard};
+pub use semaphore::{Permit, PermitContender, Semaphore, SemaphoreBuilder};
 pub use value::{Changes, SharedValue, SharedValueBuilder, Versioned};

@@ -185,6 +185,10 @@ impl<C: Client + Clone + 'static> Lock<C> {
         Ok(Ticket { place, line: self.line.clone(), seen })
     }
 
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
+    }
+
     /// Who holds the lock: one, or nobody. Costs, ordering, cancel safety and errors as [`contenders`](Self::contenders).
     pub async fn holders(&self) -> Result<Vec<Contender>, Error> {
         Ok(self.contenders().await?.into_iter().take(1).collect())

@@ -88,7 +88,7 @@ impl Line {
     /// Whether somebody is likely to be ahead, because the last time somebody was. Then it does not pay to ask whether one
     /// is alone: it is a request for nothing, and with many sessions in turn these are a quarter of all. Where the guess is
     /// wrong the answer takes two round trips more, once.
-    pub(super) fn expects_others(&self) -> bool {
+    pub(crate) fn expects_others(&self) -> bool {
         self.expects_others.load(Ordering::Relaxed)
     }
 
@@ -144,12 +144,12 @@ impl Line {
         find_own(client, self.find(data)).await
     }
 
-    fn find(&self, data: &Bytes) -> FindOwn {
+    pub(crate) fn find(&self, data: &Bytes) -> FindOwn {
         FindOwn { prefix: self.prefix(), data: data.clone() }
     }
 
     /// Makes the missing levels of the directory.
-    pub(super) async fn make_parents<C: Client>(&self, client: &C) -> Result<(), Error> {
+    pub(crate) async fn make_parents<C: Client>(&self, client: &C) -> Result<(), Error> {
         parents::make(client, &self.directory, &self.acl).await
     }
 

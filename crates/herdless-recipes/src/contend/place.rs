@@ -3,7 +3,7 @@
 use std::fmt;
 
 use herdless_core::{
-    Call, Client, ClientExt, Created, Error, EventKind, Multi, MultiOp, NodePath, Refusal, Request, Session,
+    Call, Client, ClientExt, Created, Error, EventKind, Multi, MultiOp, NodePath, Refusal, Release, Request, Session,
     SessionState, Version,
 };
 use tracing::{Span, debug_span};
@@ -215,17 +215,16 @@ impl<C: Client + Clone + 'static> Place<C> {
         Ok(has_waited)
     }
 
-    /// Leaves, and waits for the server's word. Whether the node was still there.
-    pub(crate) async fn leave(mut self) -> Result<bool, Error> {
-        let left = self.client.call(release(&self.created, self.hands_over));
+    /// Leaves at once; the call waits for the server's word. Whether the node was still there.
+    pub(crate) fn leave(mut self) -> Call<Release> {
         self.has_left = true;
-        left.await
+        self.client.call(release(&self.created, self.hands_over))
     }
 
     /// As [`leave`](Self::leave), and tells whoever watches the node that everybody ahead is gone.
-    pub(crate) async fn hand_over(mut self) -> Result<bool, Error> {
+    pub(crate) fn hand_over(mut self) -> Call<Release> {
         self.hands_over = true;
-        self.leave().await
+        self.leave()
     }
 
     /// Carries out operations on this node and others, in no session but the node's own: in the next one the name may be
