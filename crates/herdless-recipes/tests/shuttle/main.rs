@@ -4,8 +4,12 @@
 //! with sessions ending, acquires being cancelled and replies being lost all at once. As there, each property is shown
 //! able to fail by a `planted` model.
 
+mod barrier;
+mod counter;
+mod foreign_queue;
 mod harness;
 mod lock;
 #[expect(dead_code, reason = "some flaws are for the loom models alone")]
 #[path = "../models/mod.rs"]
 mod models;
+mod rw_lock;
