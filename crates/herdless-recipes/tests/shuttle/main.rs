@@ -12,4 +12,5 @@ mod lock;
 #[expect(dead_code, reason = "some flaws are for the loom models alone")]
 #[path = "../models/mod.rs"]
 mod models;
+mod reentrant;
 mod rw_lock;
