@@ -6,6 +6,7 @@
 
 mod barrier;
 mod counter;
+mod election;
 mod foreign_queue;
 mod harness;
 mod lock;
