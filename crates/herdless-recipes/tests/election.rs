@@ -234,6 +234,33 @@ async fn everybody_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn who_has_the_number_of_an_earlier_leader_is_not_told_to_lead() {
+    let server = MemoryServer::new();
+    let election = |client| Election::new(client, path());
+    let asks = server.connect();
+    server.delay_replies(&asks);
+    let asks = election(asks);
+    let first = election(server.connect()).campaign().await.unwrap();
+    let second = election(server.connect());
+    let mut second = second.campaign().boxed();
+    assert!(poll(&mut second).is_pending());
+    drop(first);
+    let second = second.await.unwrap();
+    let mut leader = asks.leader().boxed();
+    assert!(poll(&mut leader).is_pending());
+    let path = second.path().clone();
+    drop(second);
+    // Empty, the directory is removed, and its numbers begin anew.
+    server.reap_containers();
+    let leads = election(server.connect()).campaign().await.unwrap();
+    let waits = election(server.connect());
+    let mut waiting = waits.campaign().boxed();
+    assert!(poll(&mut waiting).is_pending());
+    assert!(server.inspect(|tree| tree.stat(&path).is_some()));
+    assert_eq!(leader.await.unwrap().unwrap().term, leads.term());
+}
+
+#[tokio::test]
 async fn proclaiming_costs_one_round_trip_and_disturbs_no_candidate() {
     let server = MemoryServer::new();
     let (client, leading) = used(&server, ElectionLayout::default()).await;

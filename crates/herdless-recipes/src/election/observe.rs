@@ -57,14 +57,15 @@ impl<C: Client + Clone + 'static> Election<C> {
     pub async fn leader(&self) -> Result<Option<Leader>, Error> {
         let (client, line) = (&self.lock.client, &self.lock.line);
         loop {
-            let first = match read(|| line.list(client)).await {
-                Ok((names, _)) => line.first(&names),
-                Err(Error::Refused(Refusal::NoNode)) => None,
-                Err(error) => return Err(error),
+            let (names, directory) = match read(|| line.list(client)).await {
+                Err(Error::Refused(Refusal::NoNode)) => return Ok(None),
+                listed => listed?,
             };
-            let Some(path) = first else { return Ok(None) };
+            let Some(path) = line.first(&names) else { return Ok(None) };
             let board = client.get(line.directory());
             let leader = match read(|| client.get(&path)).await {
+                // Made after the list was: the directory is another, and this one need not be the first in it.
+                Ok((_, stat)) if stat.czxid > directory.pzxid => continue,
                 Ok((data, stat)) => Leader { id: owner(&data), term: Token(stat.czxid), value: None, path },
                 // Left meanwhile.
                 Err(Error::Refused(Refusal::NoNode)) => continue,
