@@ -350,6 +350,38 @@ async fn at_most_once_removes_items_in_the_change_that_takes_them() {
     assert_eq!(leftovers(&server), [] as [&str; 0]);
 }
 
+/// Its session ends before each transaction, once it was asked for.
+#[derive(Clone)]
+struct Unlucky {
+    client: MemoryClient,
+    server: MemoryServer,
+}
+
+impl Client for Unlucky {
+    fn submit(&self, request: Request) -> Response {
+        if matches!(request, Request::Multi(_)) {
+            self.server.expire(&self.client);
+        }
+        self.client.submit(request)
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+#[tokio::test]
+async fn a_put_whose_session_has_just_ended_leaves_no_receipt() {
+    let server = MemoryServer::new();
+    Queue::new(server.connect(), path("/q")).put_all(Vec::<&str>::new()).await.unwrap();
+    let queue = Queue::new(Unlucky { client: server.connect(), server: server.clone() }, path("/q"));
+    let put = queue.put_once("id", "a").await;
+    let receipts = NodePath::parse("/q/receipts").unwrap();
+    assert_eq!(server.connect().children(&receipts).await.unwrap().0, Vec::<String>::new());
+    assert_eq!(put, Err(Error::SessionExpired));
+    assert!(Queue::new(server.connect(), path("/q")).is_empty().await.unwrap());
+}
+
 #[tokio::test]
 async fn an_id_is_put_once_until_it_is_done() {
     let server = MemoryServer::new();

@@ -138,7 +138,7 @@ impl<C: Client + Clone + 'static> Shared<C> {
                 MultiOp::set(&find.prefix, attempt.clone(), Version::ANY),
             ];
             let (undo, its_find, its_session) = (self.client.clone(), find.clone(), session.id());
-            let call = self.client.multi(operations).on_abandon(move |outcome| match outcome {
+            let call = self.client.multi_in(session.id(), operations).on_abandon(move |outcome| match outcome {
                 Ok(replies) => tear_up(&undo, its_find.prefix, change(&replies), its_session),
                 Err(Error::ConnectionLost | Error::Uncertain(_)) => drop(search(&undo, its_find, its_session)),
                 Err(_) => {}

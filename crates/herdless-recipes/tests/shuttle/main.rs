@@ -13,5 +13,6 @@ mod lock;
 #[expect(dead_code, reason = "some flaws are for the loom models alone")]
 #[path = "../models/mod.rs"]
 mod models;
+mod queue;
 mod reentrant;
 mod rw_lock;
