@@ -3,7 +3,7 @@
 //!
 //! The *parent* opens a [`Stage`]: it starts the embedded server, or connects to the one that it is told, and starts
 //! *workers*: copies of itself, each a process with a session of its own. They talk to the parent in lines, a word and
-//! numbers. No worker outlives the parent, however that ends.
+//! numbers. No worker outlives the parent, however that ends: it notices the end of its standard input.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -60,8 +60,8 @@ pub async fn run(
     supervise: impl AsyncFnOnce(&mut Stage) -> Result<bool, AnyError>,
 ) {
     let (name, outcome) = match shared.worker {
-        Some(number) => (format!("process {number}"), perform_as(number, shared, work).await),
-        None => (program(), perform(shared, supervise).await),
+        Some(number) => (format!("process {number}"), run_worker(number, shared, work).await),
+        None => (program(), run_parent(shared, supervise).await),
     };
     let is_fine = outcome.unwrap_or_else(|error| {
         eprintln!("{name}: {error}");
@@ -71,7 +71,7 @@ pub async fn run(
     std::process::exit(i32::from(!is_fine));
 }
 
-async fn perform_as(
+async fn run_worker(
     number: u32,
     shared: &Shared,
     work: impl AsyncFnOnce(Worker) -> Result<(), AnyError>,
@@ -83,7 +83,7 @@ async fn perform_as(
     Ok(true)
 }
 
-async fn perform(
+async fn run_parent(
     shared: &Shared,
     supervise: impl AsyncFnOnce(&mut Stage) -> Result<bool, AnyError>,
 ) -> Result<bool, AnyError> {
@@ -369,9 +369,13 @@ impl Stage {
             let mut child = worker.child;
             let _ = child.kill().await;
         }
-        // The server removes the empty container above.
-        remove(&self.client, &self.path).await;
-        let _ = self.client.close().await;
+        let tidy = async {
+            // The server removes the empty container above.
+            remove(&self.client, &self.path).await;
+            let _ = self.client.close().await;
+        };
+        // A server that is gone does not keep us.
+        let _ = tokio::time::timeout(Duration::from_secs(5), tidy).await;
     }
 }
 
@@ -428,7 +432,7 @@ impl Summary {
         times.sort_unstable();
         let Some(last) = times.len().checked_sub(1) else { return };
         let [p50, p99, max] = [50, 99, 100].map(|percent| times[(last * percent).div_ceil(100)] as f64 / 1e3);
-        self.show(what, format!("{p50:.1}"), format!("ms, p50 (p99 {p99:.1}, greatest {max:.1}) {remark}"));
+        self.show(what, format!("{p50:.2}"), format!("ms, p50 (p99 {p99:.2}, greatest {max:.2}) {remark}"));
     }
 
     /// Whether all went well.
