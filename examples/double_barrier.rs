@@ -35,7 +35,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(2..=99))]
     processes: u32,
     /// How many steps
-    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(2..=100_000))]
+    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(4..=100_000))]
     steps: u32,
     /// How long each step takes, so that there is something to see
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(..=10_000))]

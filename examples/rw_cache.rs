@@ -29,7 +29,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=99))]
     writers: u32,
     /// How often each of those changes it
-    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(5..=100_000))]
     changes: u32,
     /// How long each step takes, so that there is something to see
     #[arg(long, default_value_t = 40, value_parser = value_parser!(u64).range(..=10_000))]
