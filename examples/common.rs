@@ -59,6 +59,12 @@ pub async fn run(
     work: impl AsyncFnOnce(Worker) -> Result<(), AnyError>,
     supervise: impl AsyncFnOnce(&mut Stage) -> Result<bool, AnyError>,
 ) {
+    // The end of the runtime would wait for the read of standard input, which cannot be called off.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(101);
+    }));
     let (name, outcome) = match shared.worker {
         Some(number) => (format!("process {number}"), run_worker(number, shared, work).await),
         None => (program(), run_parent(shared, supervise).await),
@@ -67,7 +73,6 @@ pub async fn run(
         eprintln!("{name}: {error}");
         false
     });
-    // Returning would wait for the read of standard input, which cannot be called off.
     std::process::exit(i32::from(!is_fine));
 }
 
@@ -187,7 +192,6 @@ pub struct Stage {
     workers: Vec<Process>,
     sender: UnboundedSender<(usize, Option<String>)>,
     lines: UnboundedReceiver<(usize, Option<String>)>,
-    failures: usize,
     interrupt: Pin<Box<dyn Future<Output = io::Result<()>>>>,
     ticks: Interval,
     ticks_since_word: u32,
@@ -233,7 +237,6 @@ impl Stage {
             workers: Vec::new(),
             sender,
             lines,
-            failures: 0,
             interrupt: Box::pin(tokio::signal::ctrl_c()),
             ticks: tokio::time::interval(TICK),
             ticks_since_word: 0,
@@ -274,7 +277,8 @@ impl Stage {
     ///
     /// # Errors
     ///
-    /// Somebody has interrupted the program, or nothing has happened for much longer than all that is meant to happen.
+    /// A worker has failed, somebody has interrupted the program, or nothing has happened for much longer than all that
+    /// is meant to happen.
     pub async fn next(&mut self) -> Result<Option<Event>, AnyError> {
         if !self.workers.iter().any(|worker| worker.is_running) {
             return Ok(None);
@@ -308,9 +312,10 @@ impl Stage {
             stderr.read_to_string(&mut complaint).await?;
         }
         worker.is_running = false;
-        self.failures += usize::from(!status.success() && !worker.is_killed);
-        self.rows.suspend(|| eprint!("{complaint}"));
-        Ok(Event::Ended(index))
+        match status.success() || worker.is_killed {
+            true => Ok(Event::Ended(index)),
+            false => Err(format!("a process has failed, {status}\n{}", complaint.trim_end()).into()),
+        }
     }
 
     /// Answers a worker.
@@ -358,9 +363,7 @@ impl Stage {
     pub fn summary(&self, title: impl Display) -> Summary {
         self.workers.iter().for_each(|worker| worker.row.abandon());
         println!("\n{title} in {:.1} s", (micros() - self.started) as f64 / 1e6);
-        let mut summary = Summary { is_fine: true };
-        summary.zero("failed", self.failures, "processes that ended badly, and were not killed");
-        summary
+        Summary { is_fine: true }
     }
 
     /// Ends what still runs, and leaves no node behind.
