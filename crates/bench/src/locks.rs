@@ -1,16 +1,17 @@
 //! The lock.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
-use herdless::{ClientExt, Error, Lock, TokioClient};
+use herdless::{ClientExt, Error, Lock};
 use serde_json::json;
 
+use crate::AnyError;
+use crate::hand_overs::HandOvers;
 use crate::report::{Measurement, Report, now, round};
+use crate::sessions::{close_all, connect, connect_all, each, fresh_path};
 use crate::settings::Settings;
-use crate::{AnyError, connect, fresh_path};
 
 /// Whether a cycle waits for the release.
 #[derive(Clone, Copy)]
@@ -74,94 +75,49 @@ pub(crate) async fn acquire_idle(address: &str, settings: &Settings) -> Result<R
     Ok(report)
 }
 
-/// When the last release was asked for, and how long each took to the next grant. All contenders are on one thread.
-#[derive(Default)]
-struct Baton {
-    released: Cell<Option<Instant>>,
-    hand_overs: RefCell<Vec<Duration>>,
-}
-
-impl Baton {
-    fn granted(&self) {
-        if let Some(released) = self.released.take() {
-            self.hand_overs.borrow_mut().push(released.elapsed());
-        }
-    }
-
-    fn release(&self) {
-        self.released.set(Some(now()));
-    }
-}
-
-async fn sessions(address: &str, count: usize) -> Result<Vec<TokioClient>, AnyError> {
-    try_join_all((0..count).map(|_| connect(address))).await
-}
-
-async fn close(clients: Vec<TokioClient>) -> Result<(), AnyError> {
-    for client in clients {
-        client.close().await?;
-    }
-    Ok(())
-}
-
 /// Sessions that pass the lock round; p50 and p99 from the call of the release to the next grant.
 pub(crate) async fn contend(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let (c, n) = (settings.number("c", 8)?, settings.number("n", 3_000)?);
-    let clients = sessions(address, c).await?;
+    let clients = connect_all(address, c).await?;
     let path = fresh_path(&clients[0], "lock").await?;
-    let baton = Rc::new(Baton::default());
-    let measurement = RefCell::new(None);
-    let left = Cell::new(WARM_UP + n);
-    let turns = |client: &TokioClient| {
-        let (lock, baton) = (Lock::new(client.clone(), path.clone()), baton.clone());
-        let (left, measurement, clients) = (&left, &measurement, &clients);
+    let hand_overs = Arc::new(HandOvers::new("contend", &clients, WARM_UP, n));
+    let turns = |client| {
+        let (lock, hand_overs) = (Lock::new(client, path.clone()), hand_overs.clone());
         async move {
-            while left.get() > 0 {
+            while !hand_overs.is_over() {
                 let guard = lock.acquire().await?;
-                baton.granted();
-                if left.get() == n {
-                    baton.hand_overs.borrow_mut().clear();
-                    measurement.replace(Some(Measurement::start("contend", clients)));
-                }
-                left.set(left.get().saturating_sub(1));
-                baton.release();
+                hand_overs.granted();
+                hand_overs.releasing();
                 drop(guard);
             }
-            Ok::<(), Error>(())
+            Ok(())
         }
     };
-    try_join_all(clients.iter().map(turns)).await?;
-    let mut measurement = measurement.into_inner().ok_or("nothing was measured")?;
-    let hand_overs = baton.hand_overs.take();
-    hand_overs.iter().for_each(|time| measurement.took(*time));
-    let report = measurement.end(hand_overs.len());
-    close(clients).await?;
+    each(&clients, turns).await?;
+    let report = hand_overs.report()?;
+    close_all(clients).await?;
     Ok(report)
 }
 
 /// Tasks that queue on a held lock, which is then released and drained down the line.
 pub(crate) async fn waiters(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let (waiters, count) = (settings.number("waiters", 200)?, settings.number("sessions", 4)?);
-    let mut clients = sessions(address, count).await?;
+    let mut clients = connect_all(address, count).await?;
     let holder = connect(address).await?;
     let path = fresh_path(&holder, "lock").await?;
     let guard = Lock::new(holder.clone(), path.clone()).acquire().await?;
     clients.push(holder);
-    let mut measurement = Measurement::start("waiters", &clients);
+    let hand_overs = HandOvers::new("waiters", &clients, 0, waiters);
 
     let start = now();
     let locks: Vec<_> = clients[..count].iter().map(|client| Lock::new(client.clone(), path.clone())).collect();
     let tickets = try_join_all((0..waiters).map(|i| locks[i % count].enqueue())).await?;
-    let baton = Rc::new(Baton::default());
-    let turns = tickets.into_iter().map(|ticket| {
-        let baton = baton.clone();
-        async move {
-            let guard = ticket.await?;
-            baton.granted();
-            baton.release();
-            drop(guard);
-            Ok::<(), Error>(())
-        }
+    let turns = tickets.into_iter().map(async |ticket| {
+        let guard = ticket.await?;
+        hand_overs.granted();
+        hand_overs.releasing();
+        drop(guard);
+        Ok::<(), Error>(())
     });
     // Polled once each, the tickets look for who is ahead of them; a read behind those says that all watches are left.
     let mut turns = Box::pin(join_all(turns));
@@ -173,18 +129,17 @@ pub(crate) async fn waiters(address: &str, settings: &Settings) -> Result<Report
     let enqueue = start.elapsed();
 
     let start = now();
-    baton.release();
+    hand_overs.releasing();
     drop(guard);
     turns.await.into_iter().collect::<Result<Vec<()>, _>>()?;
     let drain = start.elapsed();
 
-    baton.hand_overs.take().iter().for_each(|time| measurement.took(*time));
-    let mut report = measurement.end(waiters);
+    let mut report = hand_overs.report()?;
     let bytes = report.number("bytes_out") + report.number("bytes_in");
     report.set("per_s", json!(round(waiters as f64 / drain.as_secs_f64(), 1)));
     report.set("enqueue_s", json!(round(enqueue.as_secs_f64(), 6)));
     report.set("drain_s", json!(round(drain.as_secs_f64(), 6)));
     report.set("bytes_per_waiter", json!(round(bytes / waiters as f64, 1)));
-    close(clients).await?;
+    close_all(clients).await?;
     Ok(report)
 }

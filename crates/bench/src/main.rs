@@ -3,15 +3,18 @@
 //! The scenarios and the fields are those of the drivers for other clients in `bench/peers`, so that lines of one run
 //! can be put side by side.
 
+mod hand_overs;
 mod locks;
+mod queues;
+mod recipes;
 mod report;
+mod sessions;
 mod settings;
 mod traffic;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use herdless::{ClientExt, Connector, TokioClient};
 
 use crate::report::Report;
 use crate::settings::{Setting, Settings};
@@ -21,12 +24,13 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// Measures herdless against a ZooKeeper server.
 #[derive(Parser)]
 struct Arguments {
-    /// get1, get, create_delete, lock, lock_awaited, acquire_idle, contend or waiters
+    /// get1, get, create_delete, lock, lock_awaited, acquire_idle, contend, waiters, latch, barrier, queue,
+    /// queue_ack, semaphore or rwlock
     scenario: String,
     /// The server: HOST:PORT
     #[arg(long)]
     connect: String,
-    /// n=, c=, window=, waiters=, sessions=, threads=
+    /// n=, c=, p=, window=, waiters=, sessions=, rounds=, size=, consumers=, prefetch=, permits=, readers=, warmup=, threads=
     settings: Vec<Setting>,
 }
 
@@ -53,7 +57,6 @@ fn run(arguments: &Arguments) -> Result<Report, AnyError> {
     let (scenario, address) = (arguments.scenario.clone(), arguments.connect.clone());
     runtime.block_on(async move {
         match scenario.as_str() {
-            "contend" => locks::contend(&address, &settings).await,
             "waiters" => locks::waiters(&address, &settings).await,
             // A task of its own, as in a service: the future given to `block_on` itself costs the runtime a system call
             // at each wake-up.
@@ -71,18 +74,13 @@ async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Rep
         "lock" => locks::cycles(address, settings, locks::Release::Dropped).await,
         "lock_awaited" => locks::cycles(address, settings, locks::Release::Awaited).await,
         "acquire_idle" => locks::acquire_idle(address, settings).await,
+        "contend" => locks::contend(address, settings).await,
+        "latch" => recipes::latch(address, settings).await,
+        "barrier" => recipes::barrier(address, settings).await,
+        "queue" => queues::queue(address, settings).await,
+        "queue_ack" => queues::queue_ack(address, settings).await,
+        "semaphore" => recipes::semaphore(address, settings).await,
+        "rwlock" => recipes::rwlock(address, settings).await,
         _ => Err("no such scenario".into()),
     }
-}
-
-async fn connect(address: &str) -> Result<TokioClient, AnyError> {
-    // As long as the other drivers', so that a slow moment of the machine ends nobody's session.
-    Ok(Connector::new(address)?.session_timeout(std::time::Duration::from_secs(30)).connect().await?)
-}
-
-/// A path of this run alone.
-async fn fresh_path(client: &TokioClient, name: &str) -> Result<herdless::NodePath, AnyError> {
-    use herdless::{CreateMode, NodePath};
-    let prefix = NodePath::parse(&format!("/bench-{name}-"))?;
-    Ok(client.create(&prefix, "", CreateMode::PersistentSequential).await?.path)
 }

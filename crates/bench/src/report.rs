@@ -75,6 +75,12 @@ impl Report {
         self.0.insert(key.to_owned(), value);
     }
 
+    /// Adds a field with the value of another.
+    pub(crate) fn repeat(&mut self, of: &str, key: &str) {
+        let value = self.0.get(of).cloned().unwrap_or_default();
+        self.set(key, value);
+    }
+
     pub(crate) fn number(&self, key: &str) -> f64 {
         self.0.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
     }

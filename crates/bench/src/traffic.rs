@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use herdless::{ClientExt, CreateMode, Error, NodePath, TokioClient, Version};
 
+use crate::AnyError;
 use crate::report::{Measurement, Report, now};
+use crate::sessions::{connect, fresh_path};
 use crate::settings::Settings;
-use crate::{AnyError, connect, fresh_path};
 
 async fn node_of_100_bytes(client: &TokioClient) -> Result<NodePath, AnyError> {
     let path = fresh_path(client, "get").await?;
