@@ -1,6 +1,6 @@
 //! Acquiring: stand in line, count, and make the grant.
 
-use herdless_core::{Client, ClientExt, Error, Refusal, SessionState};
+use herdless_core::{Client, ClientExt, Error, MultiReply, Refusal, SessionState, Stat, Zxid};
 
 use super::lease::Lease;
 use super::permit::Permit;
@@ -229,18 +229,19 @@ impl<C: Client + Clone + 'static> Semaphore<C> {
         let mut operations: Vec<_> = lease.creates(&line.acl).collect();
         operations.extend(place.departure());
         operations.extend(room.check(&options.permits));
-        let granted = place.multi(operations);
-        // Leaves right behind, for the Stat that a creation in a multi does not yield. It also carries the undo: whatever
-        // becomes of the multi, it is before this.
-        let made = client.exists(lease.path()).on_abandon(lease.undo(client));
-        let stat = match (granted.await, made.await) {
-            (Ok(_), Ok(Some(stat))) => stat,
-            (Ok(_) | Err(Error::ConnectionLost | Error::Uncertain(_)), _) => match lease.find(client).await? {
+        let departure = lease.len();
+        let stat = match place.multi(operations).on_abandon(lease.undo(client)).await {
+            // A creation in a multi yields no Stat. But all of it is one change, and the departure sets a node.
+            Ok(replies) => match replies.get(departure) {
+                Some(MultiReply::Set(set)) => Stat { ephemeral_owner: place.session().id().0, ..made_by(set.mzxid) },
+                _ => return Err(Error::Protocol("a multi's answer does not fit its operations".into())),
+            },
+            Err(Error::ConnectionLost | Error::Uncertain(_)) => match lease.find(client).await? {
                 Some(created) => created.stat,
                 None => return Ok(None),
             },
-            (Err(Error::MultiRefused { index, refusal }), _) => {
-                return match (index.checked_sub(lease.len()), refusal) {
+            Err(Error::MultiRefused { index, refusal }) => {
+                return match (index.checked_sub(departure), refusal) {
                     // The directory of the leases is missing.
                     (None, _) => Err(Error::MultiRefused { index, refusal }),
                     // Our own place is gone: with its session, or by somebody's hand.
@@ -252,7 +253,7 @@ impl<C: Client + Clone + 'static> Semaphore<C> {
                     _ => Err(Error::Refused(refusal)),
                 };
             }
-            (Err(error), _) => return Err(error),
+            Err(error) => return Err(error),
         };
         let mut nodes = lease.created(stat);
         if stat.ephemeral_owner != place.session().id().0 {
@@ -265,4 +266,8 @@ impl<C: Client + Clone + 'static> Semaphore<C> {
         }
         Ok(Some(nodes.filter_map(|created| Place::new(client, created)).collect()))
     }
+}
+
+fn made_by(czxid: Zxid) -> Stat {
+    Stat { czxid, mzxid: czxid, ..Stat::default() }
 }
