@@ -2,13 +2,27 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
 
+#[path = "zookeeper/barrier.rs"]
+mod barrier;
 #[path = "zookeeper/curator.rs"]
 mod curator;
+#[path = "zookeeper/elections.rs"]
+mod elections;
+#[path = "zookeeper/lock.rs"]
+mod lock;
 #[path = "zookeeper/paths.rs"]
 mod paths;
 #[path = "zookeeper/peers.rs"]
 mod peers;
+#[path = "zookeeper/queues.rs"]
+mod queues;
 #[path = "zookeeper/restart.rs"]
 mod restart;
+#[path = "zookeeper/rw_lock.rs"]
+mod rw_lock;
+#[path = "zookeeper/theirs.rs"]
+mod theirs;
+#[path = "zookeeper/values.rs"]
+mod values;
 
 mod support;
