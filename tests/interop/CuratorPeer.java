@@ -425,8 +425,10 @@ public final class CuratorPeer {
         };
     }
 
+    /** The id's first line: herdless has a second, the attempt's number. */
     private static String id(Participant participant) {
-        return participant.getId().isEmpty() ? "-" : participant.getId();
+        String id = participant.getId().lines().findFirst().orElse("");
+        return id.isEmpty() ? "-" : id;
     }
 
     private static String ids(Collection<Participant> participants) {

@@ -211,7 +211,8 @@ class Peer:
         elif verb == "leads":
             return "yes" if candidate.leads.is_set() else "no"
         elif verb == "participants":
-            ids = [id or "-" for id in candidate.election.contenders()]
+            # The first line of each: herdless has a second, the attempt's number.
+            ids = [id.partition("\n")[0] or "-" for id in candidate.election.contenders()]
             return "*" + " ".join(ids) if ids else "none"
         elif verb == "close":
             candidate.close()
