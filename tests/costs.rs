@@ -6,10 +6,9 @@
 mod support;
 
 use futures::future::{join_all, try_join_all};
-use herdless::transport::Counters;
 use herdless::{ClientExt, CreateMode, Error, Lock, MultiOp, NodePath, TokioClient, Version};
 
-use support::{World, is_pending, scenarios, until_watching};
+use support::{Meter, World, is_pending, scenarios, until_watching};
 
 scenarios! {
     a_free_lock_costs_three_requests
@@ -22,27 +21,6 @@ scenarios! {
     a_departure_wakes_one_waiter
     a_guarded_write_costs_one_request_after_the_first
     bytes_per_waiter_do_not_grow_with_the_line
-}
-
-/// What a client has sent and received in between.
-struct Meter<'a> {
-    client: &'a TokioClient,
-    before: Counters,
-}
-
-impl<'a> Meter<'a> {
-    fn start(client: &'a TokioClient) -> Self {
-        Self { client, before: client.counters() }
-    }
-
-    /// Requests and watch events. Nothing is on its way: whatever was sent has been answered.
-    async fn read(&self) -> (u64, u64) {
-        // The answer to a last request comes behind all others.
-        self.client.sync(&NodePath::root()).await.unwrap();
-        let after = self.client.counters();
-        assert_eq!(after.connects, 1, "the connection was never lost");
-        (after.requests - self.before.requests - 1, after.watch_events - self.before.watch_events)
-    }
 }
 
 /// A lock whose directory is there, so that making it is not counted.

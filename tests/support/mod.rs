@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
 
 mod dice;
+mod meter;
 mod peer;
 mod place;
 mod process;
@@ -14,9 +15,10 @@ mod wait;
 mod world;
 
 pub(crate) use dice::Dice;
+pub(crate) use meter::Meter;
 pub(crate) use peer::Peer;
 pub(crate) use place::Place;
-pub(crate) use process::ZooKeeper;
+pub(crate) use process::{Itself, ZooKeeper};
 pub(crate) use proxy::Proxy;
 pub(crate) use raw::Raw;
 pub(crate) use wait::{GENEROUS, is_pending, until, until_suspended, until_watching};

@@ -14,7 +14,12 @@ pub(crate) struct Place {
 impl Place {
     /// A place where nobody has been.
     pub(crate) async fn new(world: &World) -> Self {
-        let (client, path) = (world.connect().await, world.beside("place"));
+        Self::of(world, "").await
+    }
+
+    /// One of several places.
+    pub(crate) async fn of(world: &World, what: &str) -> Self {
+        let (client, path) = (world.connect().await, world.beside(&format!("place{what}")));
         client.create(&path, "0 0 nobody", CreateMode::Persistent).await.unwrap();
         Self { client, path }
     }

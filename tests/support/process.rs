@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -165,6 +165,64 @@ impl Java {
         let mut java = mortal("java");
         java.args(["-Xmx128m", "-cp", &self.classpath, &self.main]).args(arguments);
         java
+    }
+}
+
+/// A process that runs one test of this program which is otherwise ignored, as a client with a life of its own. It is
+/// talked to by lines, and killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Itself {
+    process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+/// What a line of such a process begins with, beside what the test harness prints.
+pub(crate) const SAID: &str = "> ";
+
+impl Itself {
+    /// Starts it, with its task in the variable of this name.
+    pub(crate) fn start(test: &str, variable: &str, task: &str) -> Self {
+        let mut program = mortal(std::env::current_exe().unwrap().to_str().unwrap());
+        program.args([test, "--exact", "--ignored", "--nocapture"]).env(variable, task);
+        let (process, input, output) = spoken_to(program);
+        Self { process, input, output }
+    }
+
+    /// The next thing that it says.
+    pub(crate) async fn hear(&mut self) -> String {
+        loop {
+            let line = self.output.next_line().await.unwrap().expect("it says more");
+            if let Some(said) = line.strip_prefix(SAID) {
+                return said.to_owned();
+            }
+        }
+    }
+
+    /// Says something to it.
+    pub(crate) async fn tell(&mut self, line: &str) {
+        self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub(crate) async fn kill(mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Stops it, as a machine does that is paused.
+    pub(crate) async fn stop(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets it go on.
+    pub(crate) async fn resume(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, name: &str) {
+        let number = self.process.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &number]).status().await.unwrap();
+        assert!(sent.success());
     }
 }
 

@@ -56,6 +56,6 @@ pub(crate) async fn until_suspended(client: &TokioClient) {
 
 /// Polls once. What is to be pending is polled again after a round trip of its client, so that all that the server had
 /// to say has been heard.
-pub(crate) async fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
+pub(crate) async fn is_pending<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> bool {
     poll!(future.as_mut()).is_pending()
 }
