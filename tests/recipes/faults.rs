@@ -113,7 +113,10 @@ async fn who_waits_holds_when_the_session_of_the_holder_expires(world: &World) {
         assert!(next.token() > grant.token(), "{}", holding.name);
         grant.lost().await;
         proxy.up();
-        assert_eq!(grant.multi(Vec::new()).await, Err(Error::SessionExpired), "{}", holding.name);
+        // Either says that it is lost: by this client's knowledge, or by the server's.
+        let refused = grant.multi(Vec::new()).await.unwrap_err();
+        let is_lost = matches!(refused, Error::SessionExpired | Error::Refused(Refusal::NoNode));
+        assert!(is_lost, "{}: {refused}", holding.name);
         drop((grant, next));
         until_in_line(&client, &path, 0).await;
     })
@@ -271,24 +274,26 @@ async fn operations_that_are_given_up_leave_nothing_ephemeral(world: &World) {
 }
 
 async fn connections_that_break_anywhere_are_no_error(world: &World) {
-    let other = world.connect().await;
-    for operation in operations() {
+    let all = operations().into_iter().map(async |operation| {
+        let other = world.connect().await;
         let proxy = world.proxy().await;
-        proxy.break_after(Dice::new(), 200..1500);
+        proxy.break_after(Dice::new(), 300..2000);
         let client = proxy.connector().connect().await.unwrap();
         let base = world.beside(operation.name);
         let path = base.child("it").unwrap();
-        for _ in 0..60 {
+        // Until there was enough of it, however many bytes each of them costs.
+        let mut count = 0;
+        while proxy.breaks() < 25 {
             let done = (operation.run)(Setup::new(&client, path.clone())).await;
             assert_eq!(done, Ok(()), "{}", operation.name);
+            count += 1;
         }
-        let breaks = proxy.breaks();
-        println!("{}: {breaks} connections broke", operation.name);
-        assert!(breaks > 5, "{}: only {breaks} connections broke", operation.name);
+        println!("{}: {} connections broke in {count} operations", operation.name, proxy.breaks());
         proxy.stop_breaking();
         until(&format!("nothing of {}", operation.name), async || {
             ephemerals(&other, &client, &base).await.is_empty().then_some(())
         })
         .await;
-    }
+    });
+    join_all(all).await;
 }
