@@ -151,7 +151,11 @@ pub(crate) fn operations() -> Vec<Operation> {
             false,
             run!(setup => DoubleBarrier::new(setup.client, setup.path, 1)?.enter().await?.leave().await?),
         ),
-        operation("SharedValue", true, run!(setup => SharedValue::new(setup.client, setup.path).set(setup.text).await?)),
+        operation(
+            "SharedValue",
+            true,
+            run!(setup => SharedValue::new(setup.client, setup.path).set(setup.text).await?),
+        ),
         operation(
             "SharedCounter",
             false,

@@ -13,9 +13,7 @@ beside! {
 /// Their kinds of elections.
 fn kinds(theirs: Theirs) -> &'static [(&'static str, ElectionLayout)] {
     match theirs {
-        Theirs::Curator => {
-            &[("latch", ElectionLayout::LeaderLatch), ("selector", ElectionLayout::LeaderSelector)]
-        }
+        Theirs::Curator => &[("latch", ElectionLayout::LeaderLatch), ("selector", ElectionLayout::LeaderSelector)],
         Theirs::Kazoo => &[("election", ElectionLayout::Kazoo)],
     }
 }
