@@ -1,13 +1,15 @@
 //! The recipes in tables, for what is the same for all of them.
 
 use std::ops::Deref;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use herdless::core::Create;
+use herdless::core::MultiReply;
 use herdless::{
     Acl, Barrier, ClientExt, CounterFormat, CreateMode, DoubleBarrier, Election, ElectionLayout, Error, ForeignQueue,
-    ForeignQueueLayout, Grant, Layout, Lock, NodePath, Owner, Permissions, ReentrantLock, RwLock, SharedCounter,
-    SharedValue, TokioClient,
+    ForeignQueueLayout, Grant, Layout, LeaseGuard, LeaseLock, Lock, MultiOp, NodePath, Owner, Permissions, Queue,
+    ReentrantLock, RwLock, SharedCounter, SharedValue, Token, TokioClient, TokioTime,
 };
 
 /// Where a recipe is to work, and with what.
@@ -38,7 +40,62 @@ impl Setup {
 }
 
 /// Any guard. Dropping it releases.
-pub(crate) type Held = Box<dyn Deref<Target = Grant<TokioClient>> + Send + Sync>;
+pub(crate) type Held = Box<dyn Guard>;
+
+/// What all guards can do.
+pub(crate) trait Guard: Send + Sync {
+    fn token(&self) -> Token;
+    fn path(&self) -> &NodePath;
+    fn is_valid(&self) -> bool;
+    fn lost(&self) -> BoxFuture<'static, ()>;
+    fn multi(&self, operations: Vec<MultiOp>) -> BoxFuture<'_, Result<Vec<MultiReply>, Error>>;
+}
+
+struct Granted<G>(G);
+
+impl<G: Deref<Target = Grant<TokioClient>> + Send + Sync> Guard for Granted<G> {
+    fn token(&self) -> Token {
+        self.0.token()
+    }
+
+    fn path(&self) -> &NodePath {
+        self.0.path()
+    }
+
+    fn is_valid(&self) -> bool {
+        self.0.is_valid()
+    }
+
+    fn lost(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.0.lost())
+    }
+
+    fn multi(&self, operations: Vec<MultiOp>) -> BoxFuture<'_, Result<Vec<MultiReply>, Error>> {
+        Box::pin(self.0.multi(operations))
+    }
+}
+
+impl Guard for LeaseGuard<TokioClient, TokioTime> {
+    fn token(&self) -> Token {
+        self.token()
+    }
+
+    fn path(&self) -> &NodePath {
+        self.path()
+    }
+
+    fn is_valid(&self) -> bool {
+        self.is_valid()
+    }
+
+    fn lost(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.lost())
+    }
+
+    fn multi(&self, operations: Vec<MultiOp>) -> BoxFuture<'_, Result<Vec<MultiReply>, Error>> {
+        Box::pin(self.multi(operations))
+    }
+}
 
 type Run<T> = fn(Setup) -> BoxFuture<'static, Result<T, Error>>;
 
@@ -52,8 +109,26 @@ pub(crate) struct Holding {
 }
 
 fn held(guard: impl Deref<Target = Grant<TokioClient>> + Send + Sync + 'static) -> Held {
-    Box::new(guard)
+    Box::new(Granted(guard))
 }
+
+async fn lease(setup: Setup, max_hold: Duration) -> Result<Held, Error> {
+    let lock = LeaseLock::builder(setup.client, setup.path, TokioTime::new(), max_hold)?.owner(setup.text).build();
+    Ok(Box::new(lock.acquire().await?))
+}
+
+/// Whose holder renews in time, or is removed while its session lives.
+pub(crate) fn lease_that_ends() -> Holding {
+    const MAX_HOLD: Duration = Duration::from_secs(2);
+    Holding {
+        name: "LeaseLock-silent",
+        hold: |setup| Box::pin(lease(setup, MAX_HOLD)),
+        follow: |setup| Box::pin(lease(setup, MAX_HOLD)),
+    }
+}
+
+/// Longer than any test here.
+const LONG: Duration = Duration::from_secs(600);
 
 macro_rules! run {
     ($setup:ident => $body:expr) => {
@@ -93,6 +168,11 @@ pub(crate) fn holdings() -> Vec<Holding> {
             name: "RwLock-downgraded",
             hold: run!(setup => held(setup.rw_lock(Layout::Kazoo).write().await?.downgrade().await?)),
             follow: run!(setup => held(setup.rw_lock(Layout::Kazoo).write().await?)),
+        },
+        Holding {
+            name: "LeaseLock",
+            hold: |setup| Box::pin(lease(setup, LONG)),
+            follow: |setup| Box::pin(lease(setup, LONG)),
         },
         Holding {
             name: "Election-latch",
@@ -162,6 +242,22 @@ pub(crate) fn operations() -> Vec<Operation> {
             run!(setup => {
                 let counter = SharedCounter::builder(setup.client, setup.path).format(CounterFormat::Kazoo).build();
                 counter.increment().await?;
+            }),
+        ),
+        operation("LeaseLock", true, |setup| {
+            Box::pin(async move {
+                lease(setup, LONG).await?;
+                Ok(())
+            })
+        }),
+        operation(
+            "Queue",
+            true,
+            run!(setup => {
+                let queue = Queue::new(setup.client, setup.path);
+                // The put that knows whether it happened, where the connection is lost.
+                queue.put_once("it", setup.text).await?;
+                queue.consumer().build().take().await?.ack().await?;
             }),
         ),
         operation("ForeignQueue-simple", true, |setup| through_queue(setup, ForeignQueueLayout::CuratorSimple)),

@@ -1,6 +1,6 @@
 //! The same queues, of others and of ours.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use herdless::{ForeignQueue, ForeignQueueLayout, TokioClient};
@@ -117,6 +117,15 @@ async fn both_put_and_take(world: &World, peer: &Peer, theirs: Theirs) {
         // Who took what, as "we" or "they" and the item, and how often.
         let taken = RefCell::new(BTreeMap::<(&str, String), usize>::new());
         let take = |who, item| *taken.borrow_mut().entry((who, item)).or_default() += 1;
+        let is_putting = Cell::new(true);
+        // Ours is the faster one, and would leave the others nothing.
+        let our_turn = async || {
+            until("our turn", async || {
+                let by = |who| taken.borrow().keys().filter(|(taker, _)| *taker == who).count();
+                (!is_putting.get() || by("we") <= by("they")).then_some(())
+            })
+            .await;
+        };
         let crossed = |who, producer: &str| {
             let is_one = |(taker, item): &&(&str, String)| *taker == who && item.starts_with(producer);
             taken.borrow().keys().filter(is_one).count() >= ENOUGH
@@ -128,6 +137,7 @@ async fn both_put_and_take(world: &World, peer: &Peer, theirs: Theirs) {
                 both.they_put(&format!("they {count}")).await;
                 count += 1;
             }
+            is_putting.set(false);
             count
         };
         let [one, other] = &mut consumers;
@@ -138,8 +148,8 @@ async fn both_put_and_take(world: &World, peer: &Peer, theirs: Theirs) {
                 until("the last items", async || all().then_some(())).await;
                 count
             } => count,
-            () = async { loop { take("we", we_take(one).await); } } => unreachable!(),
-            () = async { loop { take("we", we_take(other).await); } } => unreachable!(),
+            () = async { loop { our_turn().await; take("we", we_take(one).await); } } => unreachable!(),
+            () = async { loop { our_turn().await; take("we", we_take(other).await); } } => unreachable!(),
             () = async { loop { take("they", both.they_take().await); } } => unreachable!(),
         };
         let taken = taken.into_inner();
