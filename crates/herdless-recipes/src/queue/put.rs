@@ -49,7 +49,7 @@ impl<C: Client + Clone + 'static> Shared<C> {
             match first.await {
                 // Somebody removed the queue since this handle made it.
                 Err(Error::Refused(Refusal::NoNode)) => {
-                    shared.tree.make(&shared.client);
+                    shared.tree.make_again(&shared.client).await?;
                     shared.client.call(shared.item(lane, &bytes)).await.map(drop)
                 }
                 outcome => outcome.map(drop),
@@ -151,7 +151,7 @@ impl<C: Client + Clone + 'static> Shared<C> {
                 Err(Error::MultiRefused { index: 0, refusal: Refusal::NodeExists }) => return Ok(Put::Known),
                 Err(Error::MultiRefused { refusal: Refusal::NoNode, .. }) if !was_missing => {
                     was_missing = true;
-                    self.tree.make(&self.client);
+                    self.tree.make_again(&self.client).await?;
                 }
                 Err(Error::MultiRefused { refusal, .. }) => return Err(Error::Refused(refusal)),
                 Err(Error::ConnectionLost | Error::Uncertain(_)) => {
@@ -192,7 +192,7 @@ impl<C: Client + Clone + 'static> Shared<C> {
                 Ok(None) => {}
                 Err(Error::Refused(Refusal::NoNode)) if !was_missing => {
                     was_missing = true;
-                    self.tree.make(&self.client);
+                    self.tree.make_again(&self.client).await?;
                 }
                 Err(error) => return Err(error),
             }

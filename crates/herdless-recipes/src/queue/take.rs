@@ -61,7 +61,7 @@ pub(super) async fn take<C: Client + Clone + 'static>(
             Ok(None) | Err(Error::SessionExpired) => {}
             Err(Error::Refused(Refusal::NoNode)) if !was_missing => {
                 was_missing = true;
-                shared.tree.make(&shared.client);
+                shared.tree.make_again(&shared.client).await?;
             }
             Err(error) => return Err(error),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use herdless_core::{Acl, Client, ClientExt, Create, CreateMode, MultiOp, NodePath, Stat};
+use herdless_core::{Acl, Call, Client, ClientExt, Create, CreateMode, Error, MultiOp, NodePath, Refusal, Stat};
 
 /// An item's place: its lane, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,10 +88,25 @@ impl Tree {
 
     /// Makes the levels of the path and the directories, without waiting. What is submitted after it finds them.
     pub(super) fn make<C: Client>(&self, client: &C) {
-        let directories = [self.batches(), self.claims(), self.dead(), self.ids(), self.receipts()];
-        for path in self.root.levels().chain(self.lanes.iter().cloned()).chain(directories) {
-            drop(client.call(self.create(path, Bytes::new(), CreateMode::Persistent)));
+        drop(self.submit_levels(client));
+    }
+
+    /// Makes them again because something was not there. Where that is refused, the refusal says why, and not that there
+    /// is no node.
+    pub(super) async fn make_again<C: Client>(&self, client: &C) -> Result<(), Error> {
+        for level in self.submit_levels(client) {
+            match level.await {
+                Ok(_) | Err(Error::Refused(Refusal::NodeExists | Refusal::NoNode) | Error::ConnectionLost) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
+    }
+
+    fn submit_levels<C: Client>(&self, client: &C) -> Vec<Call<Create>> {
+        let directories = [self.batches(), self.claims(), self.dead(), self.ids(), self.receipts()];
+        let levels = self.root.levels().chain(self.lanes.iter().cloned()).chain(directories);
+        levels.map(|path| client.call(self.create(path, Bytes::new(), CreateMode::Persistent))).collect()
     }
 
     pub(super) fn create(&self, path: NodePath, data: Bytes, mode: CreateMode) -> Create {
