@@ -467,7 +467,7 @@ async fn an_observer_sees_that_there_is_nobody() {
     let leadership = standing.campaign().await.unwrap();
     let leader = news(&mut leaders).unwrap().unwrap();
     assert!(leader.term > gone);
-    assert!(leader.path.as_str().ends_with("latch-0000000000"), "{}", leader.path);
+    assert!(leader.path.as_str().ends_with("lock-0000000000"), "{}", leader.path);
     leadership.proclaim("still seen").await.unwrap();
     assert_eq!(news(&mut leaders).unwrap().unwrap().value, Some(Bytes::from("still seen")));
 }

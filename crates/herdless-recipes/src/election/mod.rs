@@ -19,8 +19,8 @@ pub use observe::{Leader, Leaders};
 
 /// A leader election: of all candidates on one path, one at a time leads, in the order of standing.
 ///
-/// The layout is that of Curator's `LeaderLatch`, so Java and Rust processes can stand against each other on the same
-/// path. Missing parents are made as containers, which the server removes again when they are empty.
+/// The layout is that of Curator's `LeaderSelector`, or by option of its `LeaderLatch` or of kazoo's `Election`, so Java,
+/// Python and Rust processes can stand against each other on the same path. Missing parents are made as containers, which the server removes again when they are empty.
 ///
 /// Cloning is cheap, and clones stand against each other.
 ///
@@ -84,9 +84,9 @@ pub struct ElectionBuilder<C> {
 pub enum ElectionLayout {
     /// Curator's `LeaderLatch` (Java). A leader leaves by a plain delete, the only thing that a `LeaderLatch` behind
     /// it wakes by, so the next one has to look once who else is there.
-    #[default]
     LeaderLatch,
     /// Curator's `LeaderSelector` (Java). The next leader wakes and reads nothing.
+    #[default]
     LeaderSelector,
     /// kazoo's `Election` (Python). The next leader wakes and reads nothing.
     Kazoo,
@@ -234,7 +234,7 @@ impl<C: Client + Clone + 'static> ElectionBuilder<C> {
         self
     }
 
-    /// How the nodes of candidates are named, and how they leave. The default is that of Curator's `LeaderLatch`.
+    /// How the nodes of candidates are named, and how they leave. The default is that of Curator's `LeaderSelector`.
     pub fn layout(mut self, layout: ElectionLayout) -> Self {
         self.lock.line = self.lock.line.with_naming(match layout {
             ElectionLayout::LeaderLatch => Naming::CURATOR_LATCH,
