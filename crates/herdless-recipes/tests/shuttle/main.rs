@@ -9,10 +9,13 @@ mod counter;
 mod election;
 mod foreign_queue;
 mod harness;
+mod lease_lock;
 mod lock;
 #[expect(dead_code, reason = "some flaws are for the loom models alone")]
 #[path = "../models/mod.rs"]
 mod models;
+mod multi_lock;
 mod queue;
 mod reentrant;
 mod rw_lock;
+mod semaphore;
