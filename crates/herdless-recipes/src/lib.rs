@@ -36,8 +36,9 @@ pub use lease_lock::{LeaseGuard, LeaseLock, LeaseLockBuilder};
 pub use lock::{Lock, LockBuilder, LockGuard, Ticket};
 pub use multi_lock::{MultiGuard, MultiLock, MultiLockBuilder};
 pub use queue::{
-    AtMostOnceConsumer, Consumer, ConsumerBuilder, DeadLetter, Delivery, ForeignItem, ForeignQueue,
-    ForeignQueueBuilder, ForeignQueueLayout, Item, PriorityQueue, PriorityQueueBuilder, Queue, QueueBuilder,
+    AtMostOnceConsumer, Consumer, ConsumerBuilder, DeadLetter, DelayQueue, DelayQueueBuilder, Delivery, ForeignItem,
+    ForeignQueue, ForeignQueueBuilder, ForeignQueueLayout, Item, PriorityQueue, PriorityQueueBuilder, Queue,
+    QueueBuilder,
 };
 pub use reentrant::{Owner, ReentrantGuard, ReentrantLock, ReentrantRwLock};
 pub use rw_lock::{ReadGuard, RwLock, RwLockBuilder, WriteGuard};

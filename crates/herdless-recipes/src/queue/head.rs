@@ -5,8 +5,9 @@ use herdless_core::{
     Call, Client, ClientExt, Error, GetChildren, GetData, NodePath, Refusal, Session, SessionState, Stat, Version,
 };
 
+use super::due::{Passed, Wake, wait_for_time};
 use super::format::{Content, Record, decode_cursor};
-use super::shared::{Shared, first_of};
+use super::shared::Shared;
 use super::tree::{Position, Tree, next_number};
 use crate::contend::read;
 
@@ -150,47 +151,59 @@ impl Survey {
     }
 
     /// Waits until there may be something to claim: the next number of a lane is there, or a claim or record came or went.
+    /// Or, where items wait for their time, a bucket is due.
     pub(super) async fn wait<C: Client + Clone + 'static>(
         &self,
         shared: &Shared<C>,
         session: &Session,
-    ) -> Result<(), Error> {
+        passed: &Passed,
+    ) -> Result<Wake, Error> {
         let (client, tree) = (&shared.client, &shared.tree);
         // All leave together. The next item has a name that is known, and that will come.
         let next = |(lane, seen): (usize, &Lane)| {
             client.exists_and_watch(&tree.item(Position { lane: lane as u32, number: seen.tail }))
         };
-        let items: Vec<_> = self.lanes.iter().enumerate().map(next).collect();
+        let items: Vec<_> = self.lanes.iter().enumerate().map(next).chain(passed.next_items(client)).collect();
         let batches = client.children_and_watch(&tree.batches());
         let claims = client.children_and_watch(&tree.claims());
-        let mut watches = Vec::with_capacity(items.len() + 2);
+        let due = tree.due().map(|due| client.children_and_watch(due));
+        let mut watches = Vec::with_capacity(items.len() + 3);
         for item in items {
             let (stat, watch) = match item.await {
-                Err(Error::ConnectionLost) => return Ok(()),
+                Err(Error::ConnectionLost) => return Ok(Wake::Changed),
                 armed => armed?,
             };
             if stat.is_some() {
-                return Ok(());
+                return Ok(Wake::Changed);
             }
             watches.push(watch);
         }
         let ((batches, _), batches_watch) = match batches.await {
-            Err(Error::ConnectionLost) => return Ok(()),
+            Err(Error::ConnectionLost) => return Ok(Wake::Changed),
             armed => armed?,
         };
         let ((claims, _), claims_watch) = match claims.await {
-            Err(Error::ConnectionLost) => return Ok(()),
+            Err(Error::ConnectionLost) => return Ok(Wake::Changed),
             armed => armed?,
         };
         watches.extend([batches_watch, claims_watch]);
+        let mut bucket = None;
+        if let Some(due) = due {
+            let ((names, _), watch) = match due.await {
+                Err(Error::ConnectionLost) => return Ok(Wake::Changed),
+                armed => armed?,
+            };
+            bucket = passed.earliest_of_others(&names);
+            watches.push(watch);
+        }
         if without_claim(batches, &claims) != self.returned {
-            return Ok(());
+            return Ok(Wake::Changed);
         }
         // A later session's watches would not end with the session that the place belongs to.
         if session.state() == SessionState::Lost {
             return Err(Error::SessionExpired);
         }
-        first_of(watches).await
+        wait_for_time(shared, bucket, watches).await
     }
 }
 
@@ -218,31 +231,45 @@ async fn read_items<C: Client + Clone + 'static>(
     shared: &Shared<C>,
     positions: Vec<(Position, u32)>,
 ) -> Result<(Vec<Found>, Vec<Position>), Error> {
-    let read_one = |position| shared.client.get(&shared.tree.item(position));
+    let paths = positions.iter().map(|(position, _)| shared.tree.item(*position)).collect();
+    let (found, looked_at) = read_until(&shared.client, paths, BATCH_BYTES).await?;
+    let item = |(index, bytes)| {
+        let (position, attempts): (Position, u32) = positions[index];
+        Found { position, bytes, attempts }
+    };
+    let seen = positions[..looked_at].iter().map(|(position, _)| *position).collect();
+    Ok((found.into_iter().map(item).collect(), seen))
+}
+
+/// The data of those nodes that are there, each with its index, until there is enough; and how many were looked at.
+pub(super) async fn read_until<C: Client + Clone + 'static>(
+    client: &C,
+    paths: Vec<NodePath>,
+    enough: usize,
+) -> Result<(Vec<(usize, Bytes)>, usize), Error> {
     // All leave together.
-    let reads: Vec<_> =
-        positions.into_iter().map(|(position, attempts)| (read_one(position), position, attempts)).collect();
-    let (mut items, mut seen, mut length) = (Vec::with_capacity(reads.len()), Vec::with_capacity(reads.len()), 0);
-    for (pending, position, attempts) in reads {
+    let reads: Vec<_> = paths.into_iter().map(|path| (client.get(&path), path)).collect();
+    let (mut found, mut looked_at, mut length) = (Vec::with_capacity(reads.len()), 0, 0);
+    for (index, (pending, path)) in reads.into_iter().enumerate() {
         let outcome = match pending.await {
-            Err(Error::ConnectionLost) => read(|| read_one(position)).await,
+            Err(Error::ConnectionLost) => read(|| client.get(&path)).await,
             first => first,
         };
         match outcome {
             Ok((bytes, _)) => {
                 length += bytes.len();
-                if length > BATCH_BYTES && !items.is_empty() {
+                if length > enough && !found.is_empty() {
                     break;
                 }
-                items.push(Found { position, bytes, attempts });
+                found.push((index, bytes));
             }
             // Done before its consumer went, or removed by somebody else.
             Err(Error::Refused(Refusal::NoNode)) => {}
             Err(error) => return Err(error),
         }
-        seen.push(position);
+        looked_at = index + 1;
     }
-    Ok((items, seen))
+    Ok((found, looked_at))
 }
 
 impl<C: Client + Clone + 'static> Shared<C> {

@@ -3,6 +3,8 @@
 mod claim;
 mod consumer;
 mod dead;
+mod delay;
+mod due;
 mod foreign;
 mod format;
 mod head;
@@ -25,6 +27,7 @@ use tree::Tree;
 
 pub use consumer::{AtMostOnceConsumer, Consumer, ConsumerBuilder, Delivery, Item};
 pub use dead::DeadLetter;
+pub use delay::{DelayQueue, DelayQueueBuilder};
 pub use foreign::{ForeignItem, ForeignQueue, ForeignQueueBuilder, ForeignQueueLayout};
 pub use priority::{PriorityQueue, PriorityQueueBuilder};
 

@@ -58,7 +58,7 @@ impl<C: Client + Clone + 'static> Shared<C> {
     }
 
     fn item(&self, lane: u32, bytes: &Bytes) -> herdless_core::Create {
-        self.tree.create(self.tree.item_prefix(lane), bytes.clone(), CreateMode::PersistentSequential)
+        self.tree.append(&self.tree.lanes()[lane as usize], bytes.clone())
     }
 
     pub(super) fn item_op(&self, lane: u32, bytes: Bytes) -> MultiOp {

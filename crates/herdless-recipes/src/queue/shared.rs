@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use herdless_core::{Acl, Client, ClientExt, Error, SessionState, Watch};
+use herdless_core::{Acl, Client, ClientExt, Error, SessionState, Time, Watch};
 
 use super::tree::Tree;
 use crate::contend::{Line, Naming, Place, Role, Seen};
@@ -17,11 +17,17 @@ pub(super) struct Shared<C> {
     pub(super) takers: Line,
     pub(super) putters: Line,
     pub(super) capacity: Option<u32>,
+    /// The clock of a queue whose items wait for their time.
+    pub(super) time: Option<Arc<dyn Time>>,
     was_made: AtomicBool,
 }
 
 impl<C: Client + Clone + 'static> Shared<C> {
     pub(super) fn new(client: C, tree: Tree, capacity: Option<u32>) -> Arc<Self> {
+        Self::with_time(client, tree, capacity, None)
+    }
+
+    pub(super) fn with_time(client: C, tree: Tree, capacity: Option<u32>, time: Option<Arc<dyn Time>>) -> Arc<Self> {
         let line = |directory, stem, acl: &Arc<[Acl]>| {
             let mut line = Line::new(directory, Naming::alone(stem), Role::Exclusive);
             line.acl = acl.clone();
@@ -29,7 +35,7 @@ impl<C: Client + Clone + 'static> Shared<C> {
         };
         let takers = line(tree.takers(), "taker-", &tree.acl);
         let putters = line(tree.putters(), "putter-", &tree.acl);
-        Arc::new(Self { client, tree, takers, putters, capacity, was_made: AtomicBool::new(false) })
+        Arc::new(Self { client, tree, takers, putters, capacity, time, was_made: AtomicBool::new(false) })
     }
 
     /// Makes the directories in front of the first request, in the same round trip.

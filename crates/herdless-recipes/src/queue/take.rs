@@ -10,6 +10,7 @@ use herdless_core::{
 };
 
 use super::claim::{Claim, batch_name, release};
+use super::due::{Brought, Passed, Wake, bring};
 use super::format::{Content, Record, encode_cursor};
 use super::head::{Asked, Found, Offer, Source, Survey};
 use super::shared::Shared;
@@ -75,11 +76,19 @@ async fn take_as_head<C: Client + Clone + 'static>(
     place: Place<C>,
     asked: Option<Asked>,
 ) -> Result<Option<Taken<C>>, Error> {
-    let mut asked = asked;
+    let (mut asked, mut passed) = (asked, Passed::default());
     loop {
         let survey = Survey::look(shared, asked.take()).await?;
         let Some(offer) = survey.offer(shared, limit).await? else {
-            survey.wait(shared, place.session()).await?;
+            if let Wake::Due(bucket) = survey.wait(shared, place.session(), &passed).await? {
+                match bring(shared, &place, &bucket).await? {
+                    Brought::Looked(behind) => asked = behind,
+                    Brought::Passed(tail) => passed.pass(bucket, tail),
+                    Brought::Deposed => return Ok(None),
+                }
+            } else {
+                passed = Passed::default();
+            }
             continue;
         };
         let attempt = match (offer.items.is_empty(), mode) {

@@ -20,6 +20,8 @@ pub(super) struct Tree {
     pub(super) acl: Arc<[Acl]>,
     /// One directory of items each, the most urgent first. Its data is the cursor: the first number never claimed.
     lanes: Arc<[NodePath]>,
+    /// Where items wait for their time, in a queue that has that.
+    due: Option<NodePath>,
 }
 
 impl Tree {
@@ -29,7 +31,18 @@ impl Tree {
             None => [below(&root, "items")].into(),
             Some(count) => (0..count).map(|lane| below(&root, &format!("items-{lane:03}"))).collect(),
         };
-        Self { root, acl, lanes }
+        Self { root, acl, lanes, due: None }
+    }
+
+    /// A queue with one lane, and with items that wait for their time in front of it.
+    pub(super) fn with_due(root: NodePath, acl: Arc<[Acl]>) -> Self {
+        let due = below(&root, "due");
+        Self { due: Some(due), ..Self::new(root, acl, None) }
+    }
+
+    /// The directory of the buckets.
+    pub(super) fn due(&self) -> Option<&NodePath> {
+        self.due.as_ref()
     }
 
     pub(super) fn lanes(&self) -> &[NodePath] {
@@ -78,12 +91,12 @@ impl Tree {
     }
 
     pub(super) fn item(&self, position: Position) -> NodePath {
-        below(&self.lanes[position.lane as usize], &format!("item-{:010}", position.number))
+        item_in(&self.lanes[position.lane as usize], position.number)
     }
 
-    /// What the paths of a lane's items begin with.
-    pub(super) fn item_prefix(&self, lane: u32) -> NodePath {
-        below(&self.lanes[lane as usize], "item-")
+    /// Makes an item at the end of a directory.
+    pub(super) fn append(&self, directory: &NodePath, bytes: Bytes) -> Create {
+        self.create(below(directory, "item-"), bytes, CreateMode::PersistentSequential)
     }
 
     /// Makes the levels of the path and the directories, without waiting. What is submitted after it finds them.
@@ -105,7 +118,7 @@ impl Tree {
 
     fn submit_levels<C: Client>(&self, client: &C) -> Vec<Call<Create>> {
         let directories = [self.batches(), self.claims(), self.dead(), self.ids(), self.receipts()];
-        let levels = self.root.levels().chain(self.lanes.iter().cloned()).chain(directories);
+        let levels = self.root.levels().chain(self.lanes.iter().cloned()).chain(directories).chain(self.due.clone());
         levels.map(|path| client.call(self.create(path, Bytes::new(), CreateMode::Persistent))).collect()
     }
 
@@ -136,7 +149,12 @@ pub(super) fn next_number(stat: &Stat) -> u32 {
     (stat.cversion.wrapping_add(stat.num_children) as u32) >> 1
 }
 
-fn below(directory: &NodePath, name: &str) -> NodePath {
+/// The item of a number in a directory.
+pub(super) fn item_in(directory: &NodePath, number: u32) -> NodePath {
+    below(directory, &format!("item-{number:010}"))
+}
+
+pub(super) fn below(directory: &NodePath, name: &str) -> NodePath {
     directory.child(name).expect("a valid name below a valid path")
 }
 

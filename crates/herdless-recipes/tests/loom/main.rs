@@ -7,6 +7,7 @@
 mod models;
 
 mod barrier;
+mod delay_queue;
 mod election;
 mod foreign_queue;
 mod harness;
