@@ -45,7 +45,7 @@ pub(super) enum Wake {
 /// How an attempt to move the items of a bucket ended.
 pub(super) enum Brought {
     /// They may have been moved, or something has changed. With a look at the queue that was sent behind it.
-    Looked(Option<Asked>),
+    Looked(Option<Box<Asked>>),
     /// There are nodes of others in the bucket, and behind the items before this number no item.
     Passed(u32),
     /// The place in the line is gone: it is no longer our turn.
@@ -154,7 +154,7 @@ pub(super) async fn bring<C: Client + Clone + 'static>(
     let moved = place.multi(operations);
     let behind = Asked::ask(client, tree);
     match moved.await {
-        Ok(_) => Ok(Brought::Looked(Some(behind))),
+        Ok(_) => Ok(Brought::Looked(Some(Box::new(behind)))),
         Err(Error::ConnectionLost | Error::Uncertain(_)) => {
             catch_up(client, &bucket.path).await?;
             Ok(Brought::Looked(None))
@@ -162,7 +162,7 @@ pub(super) async fn bring<C: Client + Clone + 'static>(
         Err(Error::MultiRefused { index: 0, refusal: Refusal::NoNode }) => Ok(Brought::Deposed),
         // Somebody removed an item, or put another one into the bucket.
         Err(Error::MultiRefused { refusal: Refusal::NoNode | Refusal::BadVersion | Refusal::NotEmpty, .. }) => {
-            Ok(Brought::Looked(Some(behind)))
+            Ok(Brought::Looked(Some(Box::new(behind))))
         }
         Err(Error::MultiRefused { refusal, .. }) => Err(Error::Refused(refusal)),
         Err(error) => Err(error),

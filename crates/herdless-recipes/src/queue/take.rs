@@ -81,8 +81,9 @@ async fn take_as_head<C: Client + Clone + 'static>(
         let survey = Survey::look(shared, asked.take()).await?;
         let Some(offer) = survey.offer(shared, limit).await? else {
             if let Wake::Due(bucket) = survey.wait(shared, place.session(), &passed).await? {
-                match bring(shared, &place, &bucket).await? {
-                    Brought::Looked(behind) => asked = behind,
+                // On the heap: the futures of all other queues stay small.
+                match Box::pin(bring(shared, &place, &bucket)).await? {
+                    Brought::Looked(behind) => asked = behind.map(|asked| *asked),
                     Brought::Passed(tail) => passed.pass(bucket, tail),
                     Brought::Deposed => return Ok(None),
                 }
