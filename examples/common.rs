@@ -83,7 +83,7 @@ async fn run_worker(
 ) -> Result<bool, AnyError> {
     let worker = Worker::open(shared, number).await?;
     let client = worker.client.clone();
-    work(worker).await?;
+    work(worker).await.map_err(|error| explain(error, shared))?;
     client.close().await?;
     Ok(true)
 }
@@ -101,6 +101,32 @@ async fn run_parent(
 fn program() -> String {
     let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_str()?.to_owned()));
     program.unwrap_or_else(|| "example".into())
+}
+
+/// The error, and what a person can do about it.
+fn explain(error: AnyError, shared: &Shared) -> AnyError {
+    match error.downcast_ref() {
+        Some(Error::SessionExpired) => {
+            let asked = Duration::from_millis(shared.session_timeout_ms);
+            let advice = "a machine that is too busy for that needs a greater --session-timeout-ms";
+            format!("{error}: no sign of life got through in time, {asked:?} if the server agreed; {advice}").into()
+        }
+        _ => error,
+    }
+}
+
+/// Asks again where the connection was lost, until there is an answer. Only for what may as well happen twice: a request
+/// that was lost may have happened.
+pub async fn until_answered<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    loop {
+        match ask().await {
+            Err(Error::ConnectionLost) => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn connect(address: &str, session_timeout: Duration) -> Result<TokioClient, AnyError> {

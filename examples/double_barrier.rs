@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use clap::{Parser, value_parser};
 use herdless::{ClientExt, CreateMode, DoubleBarrier, NodePath, TokioClient, Version};
-use herdless_examples::{AnyError, Event, Shared, Stage, Worker, micros, run};
+use herdless_examples::{AnyError, Event, Shared, Stage, Worker, micros, run, until_answered};
 
 /// Cells of a strip.
 const CELLS: usize = 10;
@@ -119,7 +119,8 @@ impl Rod {
 
     /// The step that the node for `step` really has, and the cells.
     async fn read(&self, strip: usize, step: i64) -> Result<(i64, Vec<f64>), AnyError> {
-        let (data, _) = self.client.get(&self.node(strip, step)?).await?;
+        let node = self.node(strip, step)?;
+        let (data, _) = until_answered(|| self.client.get(&node)).await?;
         let text = String::from_utf8_lossy(&data);
         let (step, cells) = text.split_once(':').ok_or("a strip without a step")?;
         let cells: Result<_, _> = cells.split_ascii_whitespace().map(str::parse).collect();
@@ -127,7 +128,9 @@ impl Rod {
     }
 
     async fn write(&self, strip: usize, step: i64, cells: &[f64]) -> Result<(), AnyError> {
-        self.client.set(&self.node(strip, step)?, encode(step, cells), Version::ANY).await?;
+        // Of a step it is always the same that is written, and whoever takes a strip over does so when its writer is dead.
+        let (node, data) = (self.node(strip, step)?, encode(step, cells));
+        until_answered(|| self.client.set(&node, data.clone(), Version::ANY)).await?;
         Ok(())
     }
 

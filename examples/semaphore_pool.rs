@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::{Parser, value_parser};
 use herdless::{ClientExt, Semaphore, TokioClient};
-use herdless_examples::{AnyError, Event, Shared, Stage, Worker, micros, run};
+use herdless_examples::{AnyError, Event, Shared, Stage, Worker, micros, run, until_answered};
 
 /// The most that a process needs at once.
 const HEAVIEST: u32 = 3;
@@ -76,7 +76,7 @@ async fn work(mut worker: Worker, arguments: &Arguments) -> Result<(), AnyError>
         let waited = micros() - since;
 
         // When it was granted, in the server's order. The token says when it was asked for.
-        let stat = worker.client.exists(permit.path()).await?.ok_or("a permit without a node")?;
+        let stat = until_answered(|| worker.client.exists(permit.path())).await?.ok_or("a permit without a node")?;
         let (asked, granted) = (permit.token().0.0, stat.czxid.0);
         worker.ask("uses", &[asked, granted, permit.weight().into(), waited]).await?;
         tokio::time::sleep(Duration::from_millis(arguments.pause_ms)).await;
@@ -98,7 +98,8 @@ async fn work(mut worker: Worker, arguments: &Arguments) -> Result<(), AnyError>
 /// Makes the pool as large as this, for all processes, and says by which change.
 async fn resize(pool: &Semaphore<TokioClient>, client: &TokioClient, size: u32) -> Result<i64, AnyError> {
     pool.set_permits(size).await?;
-    let number = client.exists(&pool.path().child("permits")?).await?;
+    let path = pool.path().child("permits")?;
+    let number = until_answered(|| client.exists(&path)).await?;
     Ok(number.ok_or("a number without a node")?.mzxid.0)
 }
 
