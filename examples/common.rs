@@ -8,6 +8,7 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -101,6 +102,15 @@ async fn run_parent(
 fn program() -> String {
     let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_str()?.to_owned()));
     program.unwrap_or_else(|| "example".into())
+}
+
+/// What a worker is a copy of. Where a build replaces the file meanwhile, its path is nobody's any more, or another
+/// program's; Linux has a name for the one that runs.
+fn own_program() -> io::Result<PathBuf> {
+    match cfg!(target_os = "linux") {
+        true => Ok(PathBuf::from("/proc/self/exe")),
+        false => std::env::current_exe(),
+    }
 }
 
 /// The error, and what a person can do about it.
@@ -275,7 +285,7 @@ impl Stage {
     /// Starts one more worker, with the parent's arguments and these; its row counts up to `length`. Its index, from 0.
     pub fn start(&mut self, arguments: &[&str], length: u32) -> io::Result<usize> {
         let (index, number) = (self.workers.len(), self.workers.len() + 1);
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = Command::new(own_program()?)
             .args(std::env::args_os().skip(1))
             .args(["--worker", &number.to_string(), "--connect", &self.address, "--path", self.path.as_str()])
             .args(arguments)
