@@ -100,7 +100,8 @@ fn planted_no_check_of_the_lock() {
     session_ends("planted_no_check_of_the_lock", |client| {
         Tampered::new(client, |client, mut request| {
             if let Request::Multi(multi) = &mut request {
-                // The lock's node must be there: a check that can not fail in its place.
+                // In this session alone, and while the lock's node is there: neither.
+                multi.session = None;
                 multi.operations[0] = MultiOp::check(&path("/count"), Version::ANY);
             }
             sound(client, request)

@@ -48,6 +48,8 @@
 
 #[cfg(feature = "loom")]
 mod model;
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+mod panics;
 mod report;
 #[cfg(feature = "shuttle")]
 mod schedules;

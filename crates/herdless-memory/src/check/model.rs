@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use herdless_core::{Locks, Mutex};
 
+use super::panics;
 use super::report::{Coverage, Report};
 
 /// The in-memory server on loom's locks.
@@ -126,7 +127,7 @@ impl Model {
         builder.max_duration = Some(self.limit + Duration::from_secs(1));
         let caller = Location::caller();
         let coverage = self.preemption_bound.map_or(Coverage::Exhaustive, Coverage::PreemptionBound);
-        let report = Report::of(self.name, coverage, body, |body| builder.check(body));
+        let report = Report::of(self.name, coverage, body, |body| panics::in_loom(|| builder.check(body)));
         let Report { name, executions, elapsed, .. } = &report;
         assert!(*elapsed < self.limit, "model {name} at {caller} was cut short after {executions} executions");
         println!("{report}");
