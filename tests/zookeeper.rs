@@ -20,6 +20,8 @@ mod queues;
 mod restart;
 #[path = "zookeeper/rw_lock.rs"]
 mod rw_lock;
+#[path = "zookeeper/semaphores.rs"]
+mod semaphores;
 #[path = "zookeeper/theirs.rs"]
 mod theirs;
 #[path = "zookeeper/values.rs"]
