@@ -48,7 +48,7 @@
 
 #[cfg(feature = "loom")]
 mod model;
-#[cfg(any(feature = "loom", feature = "shuttle"))]
+#[cfg(feature = "loom")]
 mod panics;
 mod report;
 #[cfg(feature = "shuttle")]
@@ -82,4 +82,12 @@ pub fn poll_times<F: Future>(polls: usize, future: F) -> Option<F::Output> {
         }
     }
     None
+}
+
+/// Lets one at a time exchange the panic hook: a process has one, and two would lose each other's.
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+fn exchange_panic_hook(exchange: impl FnOnce()) {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    exchange();
 }

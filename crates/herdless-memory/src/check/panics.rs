@@ -1,18 +1,14 @@
-//! What is printed when a model panics.
+//! What is printed when a loom model panics.
 
+use std::any::Any;
 use std::cell::Cell;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
+
+use super::exchange_panic_hook;
 
 thread_local! {
     /// Whether this thread runs loom threads.
     static IN_LOOM: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Lets one at a time exchange the panic hook: a process has one, and two would lose each other's.
-pub(super) fn exchange_hook(exchange: impl FnOnce()) {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    exchange();
 }
 
 /// Runs loom, where a panic prints its message and its place alone.
@@ -28,7 +24,7 @@ pub(super) fn in_loom<R>(run: impl FnOnce() -> R) -> R {
             IN_LOOM.set(false);
         }
     }
-    HOOK.call_once(|| exchange_hook(install));
+    HOOK.call_once(|| exchange_panic_hook(install));
     IN_LOOM.set(true);
     let _leave = Leave;
     run()
@@ -39,7 +35,7 @@ fn install() {
     std::panic::set_hook(Box::new(move |panic| {
         if !IN_LOOM.get() {
             usual(panic);
-        } else if let Some(message) = panic.payload_as_str() {
+        } else if let Some(message) = message(panic.payload()) {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or("<unnamed>");
             match panic.location() {
@@ -50,7 +46,11 @@ fn install() {
     }));
 }
 
-#[cfg(all(test, feature = "loom"))]
+fn message(payload: &dyn Any) -> Option<&str> {
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+#[cfg(test)]
 mod tests {
     use std::process::Command;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Once};
 use herdless_core::{Locks, Mutex};
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 
-use super::panics;
+use super::exchange_panic_hook;
 use super::report::{Coverage, Report};
 
 /// The in-memory server on shuttle's locks.
@@ -126,7 +126,7 @@ const STACK_SIZE: usize = 256 * 1024;
 fn keep_panic_hook(config: &shuttle::Config) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        panics::exchange_hook(|| {
+        exchange_panic_hook(|| {
             let hook = std::panic::take_hook();
             shuttle::Runner::new(Dice::new(0, 1), config.clone()).run(|| {});
             std::panic::set_hook(hook);
