@@ -229,11 +229,13 @@ impl Future for Driver {
             if this.is_closed {
                 return Poll::Ready(());
             }
+            // What has arrived is read before a silence is found: both are there when the process was stopped for a while.
+            let has_advanced = this.advance(cx);
             let is_due = this.is_armed && this.timer.as_mut().poll(cx).is_ready();
             if is_due {
                 this.step(cx, |machine, now, _| machine.handle_timeout(now));
             }
-            if !this.advance(cx) && !is_due {
+            if !has_advanced && !is_due {
                 return Poll::Pending;
             }
             if !this.writing.is_empty() {
@@ -266,7 +268,14 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use async_trait::async_trait;
+    use herdless_core::{ClientExt, NodePath, Reply, Stat};
     use herdless_proto::client::Config;
+    use herdless_proto::codec::ConnectResponse;
+    use herdless_proto::server::{self, Incoming};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use crate::Connector;
 
     use super::*;
 
@@ -314,5 +323,47 @@ mod tests {
         // The pause before the dial may end with one.
         let wakes = wakes.0.load(Ordering::Relaxed);
         assert!(wakes <= 1, "it woke itself {wakes} times");
+    }
+
+    /// The next thing that the client says.
+    async fn next(stream: &mut TcpStream, machine: &mut server::Machine, buffer: &mut BytesMut) -> Incoming {
+        loop {
+            if let Some(incoming) = machine.poll(buffer, 1).unwrap() {
+                return incoming;
+            }
+            assert!(stream.read_buf(buffer).await.unwrap() > 0, "the client closed the connection");
+        }
+    }
+
+    /// A process that was stopped for longer than it takes to call a connection silent finds the answer and the deadline
+    /// at the same time.
+    #[tokio::test]
+    async fn an_answer_that_has_arrived_is_not_lost_to_a_deadline() {
+        let timeout = Duration::from_millis(400);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connector = Connector::new(&listener.local_addr().unwrap().to_string()).unwrap();
+        let connecting = tokio::spawn(connector.session_timeout(timeout).connect());
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut server, mut buffer) = (server::Machine::new(), BytesMut::new());
+        let hello = next(&mut stream, &mut server, &mut buffer).await;
+        assert!(matches!(hello, Incoming::Connect(_)));
+        server.accept(&ConnectResponse { timeout_ms: 400, session_id: 7, password: [7; 16], read_only: None });
+        stream.write_all_buf(server.transmit()).await.unwrap();
+        let client = connecting.await.unwrap().unwrap();
+
+        let root = NodePath::root();
+        let call = client.exists(&root);
+        let ticket = loop {
+            match next(&mut stream, &mut server, &mut buffer).await {
+                Incoming::Request { ticket, .. } => break ticket,
+                other => drop(other),
+            }
+        };
+        server.reply(&ticket, 1, &Ok(Reply::Exists(Some(Stat::default()))));
+        stream.write_all_buf(server.transmit()).await.unwrap();
+        // Nothing else runs on this thread.
+        #[expect(clippy::disallowed_methods, reason = "it stands for a stopped process, and more of it does no harm")]
+        std::thread::sleep(timeout);
+        assert_eq!(call.await, Ok(Some(Stat::default())));
     }
 }
