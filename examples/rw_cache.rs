@@ -6,17 +6,17 @@
 //! ```
 //!
 //! A *reader* keeps a copy of the document. When it hears that the document changes, it takes the lock together with the
-//! other readers, and copies both parts. A *writer* takes the lock alone, and changes one part after the other. Then
-//! it goes on as a reader, to check in peace what it wrote: the readers right behind it join at once, and no other
-//! writer gets in between.
+//! other readers, and copies both parts. A *writer* takes the lock alone, and changes one part after the other; a write is
+//! refused if the lock was lost. Then it goes on as a reader, to check in peace what it wrote: the readers right behind it
+//! join at once, and no other writer gets in between.
 //!
 //! How the lock is used is all in [`read`] and [`write`].
 
 use std::time::Duration;
 
 use clap::{Parser, value_parser};
-use herdless::{ClientExt, CreateMode, NodePath, RwLock, TokioClient, Version, Watch};
-use herdless_examples::{AnyError, Event, Shared, Stage, Worker, micros, run};
+use herdless::{ClientExt, CreateMode, MultiOp, NodePath, RwLock, TokioClient, Version, Watch, WriteGuard};
+use herdless_examples::{AnyError, Event, Shared, Stage, Worker, micros, run, until_answered};
 
 /// Processes cache a document in two parts, which others change
 #[derive(Parser)]
@@ -101,9 +101,9 @@ async fn write(
         let guard = lock.write().await?;
         let (entered, version) = (micros(), document.second().await? + 1);
         worker.tell("writes", &[version])?;
-        document.set_first(version).await?;
+        document.set_first(&guard, version).await?;
         arguments.pause().await;
-        document.set_second(version).await?;
+        document.set_second(&guard, version).await?;
 
         let published = micros();
         let guard = guard.downgrade().await?;
@@ -136,25 +136,30 @@ impl Document {
     }
 
     async fn first(&self) -> Result<i64, AnyError> {
-        number(&self.client.get(&self.first).await?.0)
+        number(&until_answered(|| self.client.get(&self.first)).await?.0)
     }
 
     async fn first_and_watch(&self) -> Result<(i64, Watch), AnyError> {
-        let ((data, _), watch) = self.client.get_and_watch(&self.first).await?;
+        let ((data, _), watch) = until_answered(|| self.client.get_and_watch(&self.first)).await?;
         Ok((number(&data)?, watch))
     }
 
     async fn second(&self) -> Result<i64, AnyError> {
-        number(&self.client.get(&self.second).await?.0)
+        number(&until_answered(|| self.client.get(&self.second)).await?.0)
     }
 
-    async fn set_first(&self, version: i64) -> Result<(), AnyError> {
-        self.client.set(&self.first, version.to_string(), Version::ANY).await?;
-        Ok(())
+    async fn set_first(&self, guard: &WriteGuard<TokioClient>, version: i64) -> Result<(), AnyError> {
+        Self::set(&self.first, guard, version).await
     }
 
-    async fn set_second(&self, version: i64) -> Result<(), AnyError> {
-        self.client.set(&self.second, version.to_string(), Version::ANY).await?;
+    async fn set_second(&self, guard: &WriteGuard<TokioClient>, version: i64) -> Result<(), AnyError> {
+        Self::set(&self.second, guard, version).await
+    }
+
+    /// Refused once the lock is lost. While it is held nobody else writes, so that to write the same twice does no harm.
+    async fn set(part: &NodePath, guard: &WriteGuard<TokioClient>, version: i64) -> Result<(), AnyError> {
+        let write = || vec![MultiOp::set(part, version.to_string(), Version::ANY)];
+        until_answered(|| guard.multi(write())).await?;
         Ok(())
     }
 }
