@@ -293,7 +293,7 @@ fn hand_over_on_giving_up(client: &Client, mut request: Request) -> Response {
 }
 
 #[test]
-#[should_panic(expected = "permits held of 3")]
+#[should_panic(expected = "overtaken in line")]
 fn planted_semaphore_hand_over_on_giving_up() {
     let name = "planted_semaphore_hand_over_on_giving_up";
     contend(name, 8, Setting { is_shared: false, expires: true }, hand_over_on_giving_up);
