@@ -26,6 +26,15 @@ use crate::parents;
 ///
 /// Opening wakes everybody who waits: all of them are to go on.
 ///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error: closing twice is closing, and opening undoes no later closing |
+/// | session expired | who waits goes on waiting in the next session; for close and open `SessionExpired`, may or may not have happened |
+/// | the one who closed it dies | it stays closed |
+/// | a future is dropped | who waited does not; a closing or an opening happened or not |
+///
 /// # Examples
 ///
 /// ```
@@ -129,7 +138,15 @@ impl<C: Client + Clone + 'static> Barrier<C> {
         }
     }
 
-    /// Whether the barrier is closed now. 1 round trip.
+    /// Whether the barrier is closed now: the server catches up first. 1 round trip.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    ///
+    /// # Errors
+    ///
+    /// `Refused(NoAuth)`, `SessionExpired`, `Overloaded`, `Closed`. A lost connection is no error.
     pub async fn is_closed(&self) -> Result<bool, Error> {
         Ok(self.stat().await?.is_some())
     }

@@ -55,6 +55,16 @@ const STEM: &str = "member-";
 ///
 /// A round's members are listed in one node and checked in one request: about 10,000 fit into ZooKeeper's 1 MiB.
 ///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error |
+/// | session expired on the way in | `SessionExpired`: the member is not counted, unless its round had begun |
+/// | session expired inside or on the way out | it counts as having left; [`leave`](Round::leave) says `SessionExpired` |
+/// | a future or a round is dropped | the member goes, and keeps nobody |
+/// | a member's node is deleted by hand | `Refused(NoNode)` for the member on its way in; it counts as having left |
+///
 /// # Examples
 ///
 /// ```
@@ -156,9 +166,9 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
     /// # Errors
     ///
     /// `SessionExpired`: its round may have begun and gone on without it; calling again joins a later one (as the call itself
-    /// does where the session ends before the member's node is answered). `Malformed` where
-    /// the directory's data is not a barrier's. `Refused(NoNode)` where somebody else removed the member's node. `Refused`,
-    /// `Overloaded`, `Closed`. A lost connection is no error.
+    /// does where the session ends before the member's node is answered). `Malformed` where the directory's data is not a
+    /// barrier's. `Refused(NoNode)` where somebody else removed the member's node. `Refused`, `Overloaded`, `Closed`. A lost
+    /// connection is no error.
     ///
     /// # Examples
     ///
@@ -314,8 +324,8 @@ impl<C: Client + Clone + 'static> Round<C> {
     ///
     /// # Errors
     ///
-    /// `SessionExpired`: this member was taken for one that left, when its session ended; others may be inside still. `Refused(NoAuth)`, `Overloaded`, `Closed`. A lost
-    /// connection is no error.
+    /// `SessionExpired`: this member was taken for one that left, when its session ended; others may be inside still.
+    /// `Refused(NoAuth)`, `Overloaded`, `Closed`. A lost connection is no error.
     ///
     /// # Examples
     ///

@@ -39,6 +39,17 @@ use crate::layout::Layout;
 /// | release, awaited | 1 | |
 /// | try_acquire, taken | 1 | a read, no write |
 ///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error: place and guard live as long as the session; what became of a lost reply is found out |
+/// | .. during a guarded write | `ConnectionLost`: it may or may not have happened |
+/// | session expired, waiting | it starts again at the end of the line; a [`Ticket`] ends with `SessionExpired` |
+/// | session expired, held | the guard is invalid before anybody else holds; guarded writes and `release` are refused |
+/// | a future or a guard is dropped | the node goes, also after a lost reply; nobody waits for it |
+/// | the node or its directory is deleted by hand | `Refused(NoNode)` for who waits; a holder's guarded writes are refused |
+///
 /// # Examples
 ///
 /// ```
@@ -299,6 +310,8 @@ impl<C: Client + Clone + 'static> Lock<C> {
 impl<C: Client + Clone + 'static> LockBuilder<C> {
     /// What people will read about the holder in the lock's node: a host, a service, a task. The default is the process
     /// id.
+    ///
+    /// Behind it, on a line of its own, is the number of the attempt: Curator and kazoo show both lines.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.line.owner = owner.into();
         self

@@ -41,6 +41,16 @@ const DIRECTORY_ATTEMPTS: u32 = 8;
 /// | release, dropped | 0 | sent, not awaited |
 /// | release, awaited | 1 | for any n |
 ///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error: what became of a lost reply is found out, for a try as well |
+/// | session expired, waiting | what was taken is gone with it, and it starts again from the first lock |
+/// | session expired, held | the guard is invalid before anybody else holds any of them; guarded writes are refused |
+/// | a future or a guard is dropped | all places go that were taken |
+/// | one lock cannot be had | its error; the others are given back |
+///
 /// # Examples
 ///
 /// ```
@@ -296,6 +306,8 @@ fn created(reply: MultiReply) -> Option<NodePath> {
 
 impl<C: Client + Clone + 'static> MultiLockBuilder<C> {
     /// What people will read about the holder in the locks' nodes. The default is the process id.
+    ///
+    /// Behind it, on a line of its own, is the number of the attempt: Curator and kazoo show both lines.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self

@@ -40,6 +40,16 @@ use crate::layout::Layout;
 /// | downgrade | 1 | who was right behind looks once |
 /// | try_read, try_write, taken | 1 | a read, no write |
 ///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error, for a downgrade neither: what became of a lost reply is found out |
+/// | session expired, waiting | it starts again at the end of the line |
+/// | session expired, held | the guard is invalid before anybody else holds against it; guarded writes, a downgrade and `release` are refused |
+/// | a future or a guard is dropped | the node goes; a downgrade that is dropped releases |
+/// | the node or its directory is deleted by hand | as with [`Lock`](crate::Lock) |
+///
 /// # Examples
 ///
 /// ```
@@ -257,6 +267,8 @@ impl<C: Client + Clone + 'static> WriteGuard<C> {
 
 impl<C: Client + Clone + 'static> RwLockBuilder<C> {
     /// What people will read about the contender in its node. The default is the process id.
+    ///
+    /// Behind it, on a line of its own, is the number of the attempt: Curator and kazoo show both lines.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.line.owner = owner.into();
         self

@@ -48,6 +48,16 @@ use crate::receipt::{Outcome, Receipts, Written};
 /// | after a lost reply | 1 more | up to 3 over the wire |
 /// | dropping the last clone | 0 | one request per receipt, not awaited |
 ///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error: whether the write happened is found out, and it happens once |
+/// | session expired after a lost reply | `SessionExpired`: **it may or may not have happened** |
+/// | session expired otherwise | a write makes a new receipt; [changes](Self::changes) go on |
+/// | a future is dropped | written or not; no receipt stays behind |
+/// | the node is deleted with its receipts | the next set makes it anew; a comparison is told that there is none |
+///
 /// # Examples
 ///
 /// ```

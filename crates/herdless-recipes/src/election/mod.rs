@@ -20,7 +20,8 @@ pub use observe::{Leader, Leaders};
 /// A leader election: of all candidates on one path, one at a time leads, in the order of standing.
 ///
 /// The layout is that of Curator's `LeaderSelector`, or by option of its `LeaderLatch` or of kazoo's `Election`, so Java,
-/// Python and Rust processes can stand against each other on the same path. Missing parents are made as containers, which the server removes again when they are empty.
+/// Python and Rust processes can stand against each other on the same path. Missing parents are made as containers, which the
+/// server removes again when they are empty.
 ///
 /// Cloning is cheap, and clones stand against each other.
 ///
@@ -49,6 +50,16 @@ pub use observe::{Leader, Leaders};
 /// | proclaim | 1 | the first time 2 |
 /// | leader | 2 | |
 /// | observe, start | 2 | then an event and 1 for a new value, an event and 2 for a new leader |
+///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error: candidacy and leadership live as long as the session |
+/// | session expired, standing | it stands again at the end of the line |
+/// | session expired, leading | the leadership is invalid before anybody else is elected; [`lead`](Self::lead) drops the work and stands again |
+/// | a future or a leadership is dropped | the node goes; the next one in line leads |
+/// | an observer loses its connection or session | it goes on, and never goes back |
 ///
 /// # Examples
 ///

@@ -35,6 +35,8 @@ impl<C: Client + Clone + 'static, T: Time + Clone + 'static> LeaseLockBuilder<C,
     }
 
     /// What people will read about the holder in the lock's node: a host, a service, a task. The default is the process id.
+    ///
+    /// Behind it are lines of ours, the maximum hold and the number of the attempt: Curator shows them too.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.line.owner = owner.into();
         self

@@ -44,6 +44,11 @@ use super::tree::Tree;
 /// | bringing items | 3 for up to 64 of one due time | and 1 to find them, unless the consumer was waiting |
 /// | ack | 1 | |
 ///
+/// # When something goes wrong
+///
+/// As with a [`Queue`](super::Queue): a put whose reply is lost may or may not have happened; what is due is taken by others where a
+/// consumer dies, and brought by another where it dies while it brings items.
+///
 /// # Examples
 ///
 /// ```
@@ -160,6 +165,10 @@ impl<C: Client + Clone + 'static, T: Time + 'static> DelayQueue<C, T> {
     /// item that is brought into the queue just then may be counted twice.
     ///
     /// 3 round trips: a list of the due times, all reads of these together, and the items that are due.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///

@@ -61,6 +61,17 @@ const READ_AHEAD: usize = 16;
 /// | peek | 2 | a list and a read |
 /// | len | 1 | |
 ///
+/// Each new item is an event for every consumer that waits, and each of these lists the queue once.
+///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error: it is found out whether the item was put or taken |
+/// | session expired after a lost reply | `SessionExpired`: the item **may or may not** be in the queue |
+/// | a take is dropped | its item is put back; it is lost only if the session ends before that |
+/// | a process dies with an item | the item is lost |
+///
 /// # Examples
 ///
 /// ```

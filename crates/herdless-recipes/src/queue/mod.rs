@@ -58,6 +58,21 @@ pub use priority::{PriorityQueue, PriorityQueueBuilder};
 /// | take | 3 for a claim of up to `prefetch` items | 0 for the others of a claim |
 /// | ack | 1 | sent at the call; any number on their way together |
 ///
+/// Who waits costs nothing. A put wakes the first in line, one event; its claim wakes the next, who is the first then. In requests:
+/// a put 1, a claim of n items n + 6, an ack 1.
+///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost, put | `ConnectionLost`: **it may or may not have been put**; `put_once`, and a put with a capacity, find out |
+/// | connection lost, take or ack | no error: it is found out |
+/// | session expired, take | it starts again; what was claimed goes to other consumers |
+/// | session expired, ack | `SessionExpired`: the item is, or may be, somebody else's |
+/// | a consumer dies or is dropped | what it claimed goes to others; where it died, the attempt counts |
+/// | a put is dropped | without a capacity it stays on its way; with one the line is left |
+/// | the queue is deleted | `Refused(NoNode)` for who waits; a put makes it anew |
+///
 /// # Examples
 ///
 /// ```
@@ -212,6 +227,10 @@ impl<C: Client + Clone + 'static> Queue<C> {
 
     /// How many items there are, those included that are claimed and not acknowledged. 1 round trip.
     ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    ///
     /// # Errors
     ///
     /// `Refused`, `SessionExpired`, `Overloaded`, `Closed`.
@@ -233,6 +252,10 @@ impl<C: Client + Clone + 'static> Queue<C> {
     ///
     /// 2 round trips, and 1 for each number whose item is missing.
     ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    ///
     /// # Errors
     ///
     /// `Malformed`: the queue's own data is not a queue's. `Refused`, `SessionExpired`, `Overloaded`, `Closed`.
@@ -253,6 +276,10 @@ impl<C: Client + Clone + 'static> Queue<C> {
     /// The items that were put aside, the first one first.
     ///
     /// 2 round trips: a list, and all reads together. The list must fit in one packet of the server: about 40,000.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///

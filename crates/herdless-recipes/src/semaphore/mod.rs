@@ -53,6 +53,18 @@ const MOST_SPLIT: u32 = 1000;
 /// | release, awaited | 1 | |
 /// | try_acquire, not to be had | 1 | reads, no write |
 ///
+/// A grant is 4 requests, 5 with a shared number. Of n that wait, each release is an event for one, and each grant for the next.
+///
+/// # When something goes wrong
+///
+/// | fault | what happens |
+/// |---|---|
+/// | connection lost | no error: what became of a lost reply is found out |
+/// | session expired, waiting | it starts again at the end of the line |
+/// | session expired, held | the permit is invalid before anybody else has it; guarded writes are refused |
+/// | a future or a permit is dropped | the nodes go, and the next one is woken |
+/// | the number is no number | `Malformed`, also for who waits for permits |
+///
 /// # Examples
 ///
 /// ```
@@ -287,6 +299,8 @@ impl<C: Client + Clone + 'static> SemaphoreBuilder<C> {
     }
 
     /// What people will read about the holder in its nodes: a host, a service, a task. The default is the process id.
+    ///
+    /// Behind it are lines of ours, the permits and the number of the attempt: Curator shows them too.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
