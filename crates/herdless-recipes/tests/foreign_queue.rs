@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -121,7 +122,7 @@ async fn several_items_in_one_node_are_taken_together() {
     let server = MemoryServer::new();
     let (client, mut queue) = queue(&server, Curator).await;
     queue.put_many(["a".into(), "".into(), "c".into()]).await.unwrap();
-    assert_eq!(client.requests(), ["multi", "delete"]);
+    assert_eq!(client.requests(), ["multi", "release"]);
     assert_eq!(data(queue.peek().await.unwrap()), ["a", "", "c"]);
     assert_eq!(data(queue.take().await.unwrap()), ["a", "", "c"]);
     assert!(queue.take().await.unwrap().is_none());
@@ -135,8 +136,8 @@ async fn a_put_costs_one_round_trip() {
     let server = MemoryServer::new();
     let (client, queue) = queue(&server, CuratorSimple).await;
     queue.put("a").await.unwrap();
-    // Nobody waits for the delete.
-    assert_eq!(client.requests(), ["multi", "delete"]);
+    // Nobody waits for the receipt to go.
+    assert_eq!(client.requests(), ["multi", "release"]);
 }
 
 #[tokio::test]
@@ -148,14 +149,14 @@ async fn missing_nodes_are_made_once() {
         .receipts(NodePath::parse("/receipts/orders").unwrap())
         .build();
     queue.put("a").await.unwrap();
-    let made = ["multi", "create", "create", "multi", "create", "create", "multi", "delete"];
+    let made = ["multi", "create", "create", "multi", "create", "create", "multi", "release"];
     assert_eq!(client.requests(), made);
     server.reap_containers();
     assert!(client.exists(&NodePath::parse("/receipts/orders").unwrap()).await.unwrap().is_none(), "it is empty");
     assert_eq!(queue.len().await.unwrap(), 1);
     client.requests();
     queue.put("b").await.unwrap();
-    assert_eq!(client.requests(), ["multi", "create", "create", "multi", "delete"]);
+    assert_eq!(client.requests(), ["multi", "create", "create", "multi", "release"]);
 }
 
 #[tokio::test]
@@ -171,7 +172,7 @@ async fn a_list_and_reads_are_shared_by_many_takes() {
     }
     let requests = client.requests();
     let count = |name| requests.iter().filter(|request| **request == name).count();
-    assert_eq!((count("get_children"), count("multi"), count("delete")), (1, 40, 40));
+    assert_eq!((count("get_children"), count("multi"), count("release")), (1, 40, 40));
     // One for each item, and one for the queue's node.
     assert_eq!((count("get_data"), requests.len()), (41, 122));
     // The reads of 16 leave together.
@@ -427,17 +428,60 @@ async fn the_item_of_a_dropped_take_finds_another_place() {
     assert_eq!(leftovers(&server), [] as [&str; 0]);
 }
 
-/// A receipt whose delete was refused is deleted all the same.
+/// A receipt is taken away also where the connection is lost on the way.
 #[tokio::test]
-async fn no_receipt_is_left_where_there_was_no_room_to_delete_it() {
-    for error in [Error::Overloaded, Error::ConnectionLost] {
+async fn no_receipt_is_left_where_a_reply_is_lost() {
+    for replies in 0..2 {
         let server = MemoryServer::new();
         let (client, queue) = queue(&server, CuratorSimple).await;
-        client.refuse("delete", error);
+        server.lose_reply_after(&client.client, replies);
         queue.put("a").await.unwrap();
-        assert_eq!(client.requests(), ["multi", "delete", "find_own", "release"]);
+        let expected: &[_] = if replies == 0 { &["multi", "find_own", "release"] } else { &["multi", "release"] };
+        assert_eq!(client.requests(), expected);
         assert_eq!(leftovers(&server), [node("qn-0000000001").as_str()]);
     }
+}
+
+#[tokio::test]
+async fn an_unanswered_question_keeps_the_doubt() {
+    let server = MemoryServer::new();
+    let (client, queue) = queue(&server, CuratorSimple).await;
+    server.lose_reply_after(&client.client, 0);
+    // Which says "nothing was sent", and that of the question.
+    client.refuse("find_own", Error::Closed);
+    assert_eq!(queue.put("a").await, Err(Error::ConnectionLost));
+}
+
+/// The first transaction is carried out, and its reply cannot be read.
+#[derive(Clone)]
+struct Unread {
+    client: MemoryClient,
+    is_next: Arc<AtomicBool>,
+}
+
+impl Client for Unread {
+    fn submit(&self, request: Request) -> Response {
+        let is_unread = matches!(request, Request::Multi(_)) && self.is_next.swap(false, Ordering::Relaxed);
+        let response = self.client.submit(request);
+        if is_unread { response.map(|_| Err(TOO_LARGE)) } else { response }
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+/// The item of a take that ends with an error is back in its place, and no receipt is left.
+#[tokio::test]
+async fn what_ends_with_an_error_is_taken_back() {
+    let server = MemoryServer::new();
+    let (_, filled) = queue(&server, CuratorSimple).await;
+    filled.put("a").await.unwrap();
+    let client = Unread { client: server.connect(), is_next: Arc::new(AtomicBool::new(true)) };
+    let mut queue = ForeignQueue::new(client, path(), CuratorSimple);
+    assert_eq!(queue.take().await, Err(TOO_LARGE));
+    assert_eq!(leftovers(&server), [node("qn-0000000001").as_str()]);
+    assert_eq!(data(queue.take().await.unwrap()), ["a"]);
 }
 
 fn queue_names(server: &MemoryServer) -> Vec<String> {

@@ -350,19 +350,25 @@ async fn at_most_once_removes_items_in_the_change_that_takes_them() {
     assert_eq!(leftovers(&server), [] as [&str; 0]);
 }
 
-/// Its session ends before each transaction, once it was asked for.
+/// Its session ends with each transaction, once it was asked for: before it is carried out, or before its answer.
 #[derive(Clone)]
 struct Unlucky {
     client: MemoryClient,
     server: MemoryServer,
+    is_carried_out: bool,
 }
 
 impl Client for Unlucky {
     fn submit(&self, request: Request) -> Response {
-        if matches!(request, Request::Multi(_)) {
-            self.server.expire(&self.client);
+        if !matches!(request, Request::Multi(_)) {
+            return self.client.submit(request);
         }
-        self.client.submit(request)
+        let carried_out = self.is_carried_out.then(|| self.client.submit(request.clone()));
+        self.server.expire(&self.client);
+        match carried_out {
+            Some(response) => response.map(|_| Err(Error::SessionExpired)),
+            None => self.client.submit(request),
+        }
     }
 
     fn session(&self) -> Session {
@@ -372,14 +378,16 @@ impl Client for Unlucky {
 
 #[tokio::test]
 async fn a_put_whose_session_has_just_ended_leaves_no_receipt() {
-    let server = MemoryServer::new();
-    Queue::new(server.connect(), path("/q")).put_all(Vec::<&str>::new()).await.unwrap();
-    let queue = Queue::new(Unlucky { client: server.connect(), server: server.clone() }, path("/q"));
-    let put = queue.put_once("id", "a").await;
-    let receipts = NodePath::parse("/q/receipts").unwrap();
-    assert_eq!(server.connect().children(&receipts).await.unwrap().0, Vec::<String>::new());
-    assert_eq!(put, Err(Error::SessionExpired));
-    assert!(Queue::new(server.connect(), path("/q")).is_empty().await.unwrap());
+    // It is put in the next session, or known by its item.
+    for is_carried_out in [false, true] {
+        let server = MemoryServer::new();
+        Queue::new(server.connect(), path("/q")).put_all(Vec::<&str>::new()).await.unwrap();
+        let client = Unlucky { client: server.connect(), server: server.clone(), is_carried_out };
+        assert_eq!(Queue::new(client, path("/q")).put_once("id", "a").await, Ok(true));
+        let receipts = NodePath::parse("/q/receipts").unwrap();
+        assert_eq!(server.connect().children(&receipts).await.unwrap().0, Vec::<String>::new());
+        assert_eq!(Queue::new(server.connect(), path("/q")).len().await.unwrap(), 1);
+    }
 }
 
 #[tokio::test]

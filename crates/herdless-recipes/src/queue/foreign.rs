@@ -2,7 +2,6 @@
 
 mod builder;
 mod layout;
-mod receipt;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -15,9 +14,9 @@ use bytes::Bytes;
 use herdless_core::{Acl, Client, ClientExt, Create, CreateMode, Error, MultiOp, NodePath, Refusal, Version, Watch};
 
 use self::layout::{DEFAULT_PRIORITY, Place};
-use self::receipt::{Receipts, Restore};
 use crate::contend::read;
 use crate::parents;
+use crate::receipt::once;
 
 pub use self::builder::ForeignQueueBuilder;
 pub use self::layout::ForeignQueueLayout;
@@ -93,7 +92,8 @@ pub struct ForeignQueue<C> {
     path: NodePath,
     layout: ForeignQueueLayout,
     acl: Arc<[Acl]>,
-    receipts: Receipts<C>,
+    /// The directory of the receipts.
+    receipts: NodePath,
     skipped: BTreeSet<String>,
     /// Fires when the queue's node is removed: names and items from before it say nothing about those after it.
     watch: Option<Watch>,
@@ -164,6 +164,7 @@ impl<C: Client + Clone + 'static> ForeignQueue<C> {
     ///
     /// A lost connection is no error: it is found out whether the item was put, and it is put once.
     /// `SessionExpired`: the session ended before that was found out, and the item **may or may not be in the queue**.
+    /// `ConnectionLost` or `Uncertain` likewise, only where the client was closed, or the server refused to say, before that.
     /// `TooLarge` for an item over the limit of a frame; `Refused` (`NoAuth`, `QuotaExceeded`, ..); `Overloaded`; `Closed`.
     ///
     /// # Examples
@@ -200,13 +201,32 @@ impl<C: Client + Clone + 'static> ForeignQueue<C> {
         let create = MultiOp::Create(self.create_last(priority, self.layout.encode(items)?));
         let mut attempts = 0;
         loop {
-            match self.receipts.commit(create.clone(), None).await? {
+            match self.commit(&create, &[]).await? {
                 Ok(()) => return Ok(()),
                 Err(Refusal::NoNode) if attempts < parents::ATTEMPTS => {
                     attempts += 1;
                     self.make_directory().await?;
                 }
                 Err(refusal) => return Err(Error::Refused(refusal)),
+            }
+        }
+    }
+
+    /// Carries out `change` exactly once, or tells why the server refused it. If the future is dropped, the first node of
+    /// `restore` whose name is not in use is made.
+    ///
+    /// 1 round trip; 2 more where the directory of receipts is missing.
+    async fn commit(&self, change: &MultiOp, restore: &[Create]) -> Result<Result<(), Refusal>, Error> {
+        let mut attempts = 0;
+        loop {
+            match once(&self.client, &self.receipts, &self.acl, std::slice::from_ref(change), restore).await {
+                Err(Error::MultiRefused { index: 0, refusal }) => return Ok(Err(refusal)),
+                Err(Error::MultiRefused { refusal: Refusal::NoNode, .. }) if attempts < parents::ATTEMPTS => {
+                    attempts += 1;
+                    parents::make(&self.client, &self.receipts, &self.acl).await?;
+                }
+                Err(Error::MultiRefused { refusal, .. }) => return Err(Error::Refused(refusal)),
+                done => return done.map(Ok),
             }
         }
     }
@@ -245,6 +265,7 @@ impl<C: Client + Clone + 'static> ForeignQueue<C> {
     ///
     /// A lost connection is no error: it is found out whether the item was taken.
     /// `SessionExpired`: the session ended before that was found out. The first item **may be in the queue or be lost**.
+    /// `ConnectionLost` or `Uncertain` likewise, only where the client was closed, or the server refused to say, before that.
     /// `Malformed`: the first item is none; it stays where it is, and is the first until it is removed, or
     /// [skipped](Self::skip). `Refused` (`NoAuth`, `NotEmpty`, ..) where the item may not be read or removed, likewise.
     /// `TooLarge`: there are more items than a reply can list. `Overloaded`; `Closed`.
@@ -530,8 +551,7 @@ impl<C: Client + Clone + 'static> ForeignQueue<C> {
         let Found { path, place, data, version } = found;
         let last = self.create_last(place.priority(self.layout).unwrap_or_default(), data.clone());
         let create = Create { path: path.clone(), mode: CreateMode::Persistent, ..last.clone() };
-        let restore = Restore { create, otherwise: Some(last) };
-        match self.receipts.commit(MultiOp::delete(path, *version), Some(restore)).await? {
+        match self.commit(&MultiOp::delete(path, *version), &[create, last]).await? {
             Ok(()) => Ok(true),
             // With another version it is what somebody else has made of it since, and found by the next list.
             Err(Refusal::NoNode | Refusal::BadVersion) => Ok(false),

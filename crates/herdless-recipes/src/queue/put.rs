@@ -4,14 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use herdless_core::{
-    Client, ClientExt, CreateMode, Error, FindOwn, MultiOp, MultiReply, NodePath, Refusal, Release, Request, SessionId,
-    Version, Zxid,
-};
+use herdless_core::{Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal};
 
 use super::format::Content;
 use super::shared::{Shared, first_of};
 use crate::contend::{Place, read};
+use crate::receipt::once;
 
 /// The bytes of items that one transaction holds, unless its only item is larger.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -124,57 +122,29 @@ impl<C: Client + Clone + 'static> Shared<C> {
             let mark = self.tree.create_op(marker, Bytes::new(), CreateMode::Persistent);
             return self.put_in_line(vec![mark, self.item_op(lane, bytes)], true).await;
         }
+        let mark = Bytes::from(self.client.session().next_attempt().to_string());
+        let put =
+            [self.tree.create_op(marker.clone(), mark.clone(), CreateMode::Persistent), self.item_op(lane, bytes)];
         let mut was_missing = false;
         loop {
-            let session = self.client.session();
-            let attempt = Bytes::from(session.next_attempt().to_string());
-            let receipt = self.tree.receipts().child(&String::from_utf8_lossy(&attempt));
-            let find = FindOwn { prefix: receipt.expect("a number is a valid name"), data: attempt.clone() };
-            let operations = vec![
-                self.tree.create_op(marker.clone(), attempt.clone(), CreateMode::Persistent),
-                self.item_op(lane, bytes.clone()),
-                self.tree.create_op(find.prefix.clone(), Bytes::new(), CreateMode::Ephemeral),
-                // The Stat of this one tells the receipt's `czxid`: a create in a multi tells none.
-                MultiOp::set(&find.prefix, attempt.clone(), Version::ANY),
-            ];
-            let (undo, its_find, its_session) = (self.client.clone(), find.clone(), session.id());
-            let call = self.client.multi_in(session.id(), operations).on_abandon(move |outcome| match outcome {
-                Ok(replies) => tear_up(&undo, its_find.prefix, change(&replies), its_session),
-                Err(Error::ConnectionLost | Error::Uncertain(_)) => drop(search(&undo, its_find, its_session)),
-                Err(_) => {}
-            });
-            match call.await {
-                Ok(replies) => {
-                    tear_up(&self.client, find.prefix, change(&replies), session.id());
-                    return Ok(Put::Done);
-                }
+            match once(&self.client, &self.tree.receipts(), &self.tree.acl, &put, &[]).await {
+                Ok(()) => return Ok(Put::Done),
                 Err(Error::MultiRefused { index: 0, refusal: Refusal::NodeExists }) => return Ok(Put::Known),
                 Err(Error::MultiRefused { refusal: Refusal::NoNode, .. }) if !was_missing => {
                     was_missing = true;
                     self.tree.make_again(&self.client).await?;
                 }
                 Err(Error::MultiRefused { refusal, .. }) => return Err(Error::Refused(refusal)),
-                Err(Error::ConnectionLost | Error::Uncertain(_)) => {
-                    match search(&self.client, find, session.id()).await {
-                        Ok(Some(created)) => {
-                            tear_up(&self.client, created.path, Some(created.stat.czxid), session.id());
-                            return Ok(Put::Done);
-                        }
-                        // It did not happen, and will not.
-                        Ok(None) if self.client.session().id() == session.id() => {}
-                        Ok(None) | Err(Error::SessionExpired) => return self.look_for_marker(&marker, &attempt).await,
-                        Err(error) => return Err(error),
-                    }
-                }
+                Err(Error::SessionExpired) => return self.look_for_marker(&marker, &mark).await,
                 Err(error) => return Err(error),
             }
         }
     }
 
     /// The session ended with the receipt: as long as the item is there, the marker tells who put it.
-    async fn look_for_marker(&self, marker: &NodePath, attempt: &Bytes) -> Result<Put, Error> {
+    async fn look_for_marker(&self, marker: &NodePath, mark: &Bytes) -> Result<Put, Error> {
         match read(|| self.client.get(marker)).await {
-            Ok((data, _)) if data == *attempt => Ok(Put::Done),
+            Ok((data, _)) if data == *mark => Ok(Put::Done),
             Ok(_) | Err(Error::Refused(Refusal::NoNode)) => Err(Error::SessionExpired),
             Err(error) => Err(error),
         }
@@ -286,29 +256,4 @@ impl<C: Client + Clone + 'static> Shared<C> {
         }
         first_of(watches).await
     }
-}
-
-/// The change that a transaction was: everything in it has the same number.
-fn change(replies: &[MultiReply]) -> Option<Zxid> {
-    match replies.last() {
-        Some(MultiReply::Set(stat)) => Some(stat.mzxid),
-        _ => None,
-    }
-}
-
-/// Takes a receipt away.
-fn tear_up<C: Client>(client: &C, path: NodePath, czxid: Option<Zxid>, session: SessionId) {
-    if let Some(czxid) = czxid {
-        drop(client.submit(Request::Release(Release { path, czxid, session, hand_over: false })));
-    }
-}
-
-/// Looks for a receipt; taken away where it is found and nobody waits for it any more.
-fn search<C: Client + Clone + 'static>(client: &C, find: FindOwn, session: SessionId) -> herdless_core::Call<FindOwn> {
-    let undo = client.clone();
-    client.call(find).on_abandon(move |found| {
-        if let Ok(Some(created)) = found {
-            tear_up(&undo, created.path, Some(created.stat.czxid), session);
-        }
-    })
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use herdless_core::{Acl, Client, NodePath};
 
-use super::receipt::Receipts;
 use super::{ForeignQueue, ForeignQueueLayout};
 
 /// Options of a [`ForeignQueue`].
@@ -36,7 +35,6 @@ impl<C: Client + Clone + 'static> ForeignQueueBuilder<C> {
     /// The queue.
     pub fn build(self) -> ForeignQueue<C> {
         let Self { client, path, layout, acl, receipts } = self;
-        let receipts = Receipts::new(client.clone(), receipts, acl.clone());
         let (skipped, watch, names, items, is_taking) = Default::default();
         ForeignQueue { client, path, layout, acl, receipts, skipped, watch, names, items, is_taking }
     }
