@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use herdless_core::{
-    Acl, Client, ClientExt, Created, Error, MultiOp, MultiReply, NodePath, Refusal, Session, SessionLost, SessionState,
+    Acl, Call, Client, ClientExt, Created, Error, Exists, MultiOp, MultiReply, NodePath, Refusal, Session, SessionLost,
+    SessionState, Stat,
 };
 
 use crate::contend::{Place, Seen, Token, read, search};
@@ -193,7 +194,7 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
                 return Ok(None);
             }
             match self.enter_all().await {
-                Ok(Some(places)) => return self.take_if_first(places).await,
+                Ok(Some((places, looks))) => return self.take_if_first(places, looks).await,
                 // The creation did not happen.
                 Ok(None) => {}
                 // A directory was removed again, being empty.
@@ -208,15 +209,9 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
 
     /// Whether nobody is in any of the lines. Makes the directories that are missing.
     async fn all_free(&self) -> Result<bool, Error> {
-        // All reads leave together.
-        let reads: Vec<_> = self.paths().map(|path| self.client.exists(path)).collect();
         let mut missing = Vec::new();
-        for (asked, lock) in reads.into_iter().zip(self.locks.iter()) {
-            let stat = match asked.await {
-                Err(Error::ConnectionLost) => read(|| self.client.exists(lock.path())).await?,
-                first => first?,
-            };
-            match stat {
+        for (look, lock) in self.look().into_iter().zip(self.locks.iter()) {
+            match self.seen(look, lock).await? {
                 Some(stat) if stat.num_children > 0 => return Ok(false),
                 Some(_) => {}
                 None => missing.push(lock),
@@ -228,8 +223,20 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
         Ok(true)
     }
 
-    /// Makes a node at the end of each line, all in one change. `None`: it did not happen.
-    async fn enter_all(&self) -> Result<Option<Vec<Place<C>>>, Error> {
+    /// Asks for the Stat of each lock's directory. All reads leave together.
+    fn look(&self) -> Vec<Call<Exists>> {
+        self.paths().map(|path| self.client.exists(path)).collect()
+    }
+
+    async fn seen(&self, look: Call<Exists>, lock: &Lock<C>) -> Result<Option<Stat>, Error> {
+        match look.await {
+            Err(Error::ConnectionLost) => read(|| self.client.exists(lock.path())).await,
+            first => first,
+        }
+    }
+
+    /// Makes a node at the end of each line, all in one change, and asks who else is there. `None`: it did not happen.
+    async fn enter_all(&self) -> Result<Option<Entered<C>>, Error> {
         let (client, session) = (&self.client, self.client.session());
         let data = self.locks[0].line().data(client);
         let creates = self.locks.iter().map(|lock| MultiOp::Create(lock.line().create(&data)));
@@ -242,8 +249,15 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
         let Some(first) = paths.first().filter(|_| paths.len() == self.locks.len()) else {
             return self.find_all(&data).await;
         };
-        // A creation in a multi yields no Stat; one node's says what all were made by, being one change.
-        let Some(stat) = read(|| client.exists(first).on_abandon(self.undo(&data))).await? else {
+        // A creation in a multi yields no Stat; one node's says what all were made by, being one change. The directories are
+        // asked for in the same round trip: what they say counts our nodes.
+        let ask = || client.exists(first).on_abandon(self.undo(&data));
+        let (asked, looks) = (ask(), self.look());
+        let stat = match asked.await {
+            Err(Error::ConnectionLost) => read(ask).await?,
+            first => first?,
+        };
+        let Some(stat) = stat else {
             // Gone with its session, or by somebody's hand.
             return Err(match session.state() {
                 SessionState::Lost => Error::SessionExpired,
@@ -251,18 +265,19 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
             });
         };
         let places = paths.into_iter().map(|path| Place::new(client, Created { path, stat }));
-        places.collect::<Option<Vec<_>>>().map(Some).ok_or(Error::SessionExpired)
+        let places = places.collect::<Option<Vec<_>>>().ok_or(Error::SessionExpired)?;
+        Ok(Some((places, looks)))
     }
 
     /// The nodes whose creation was not answered: all of them or none.
-    async fn find_all(&self, data: &Bytes) -> Result<Option<Vec<Place<C>>>, Error> {
+    async fn find_all(&self, data: &Bytes) -> Result<Option<Entered<C>>, Error> {
         let searches: Vec<_> = self.locks.iter().map(|lock| search(&self.client, lock.line().find(data))).collect();
         let mut places = Vec::with_capacity(searches.len());
         for found in searches {
             // A place at once: dropped half-way, it takes its node away.
             places.extend(found.await?.and_then(|created| Place::new(&self.client, created)));
         }
-        Ok((places.len() == self.locks.len()).then_some(places))
+        Ok((places.len() == self.locks.len()).then(|| (places, self.look())))
     }
 
     /// What becomes of nodes that nobody waits for any more: each is looked for and taken away.
@@ -276,15 +291,14 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
     }
 
     /// All locks, if each place is the first in its line; otherwise the places are left.
-    async fn take_if_first(&self, places: Vec<Place<C>>) -> Result<Option<MultiGuard<C>>, Error> {
-        // All reads leave together, behind the creation: one child is ourselves alone.
-        let reads: Vec<_> = self.paths().map(|path| self.client.exists(path)).collect();
-        for (asked, lock) in reads.into_iter().zip(self.locks.iter()) {
-            let stat = match asked.await {
-                Err(Error::ConnectionLost) => read(|| self.client.exists(lock.path())).await?,
-                first => first?,
-            };
-            if stat.is_none_or(|stat| stat.num_children != 1) {
+    async fn take_if_first(
+        &self,
+        places: Vec<Place<C>>,
+        looks: Vec<Call<Exists>>,
+    ) -> Result<Option<MultiGuard<C>>, Error> {
+        for (look, lock) in looks.into_iter().zip(self.locks.iter()) {
+            // One child is ourselves alone.
+            if self.seen(look, lock).await?.is_none_or(|stat| stat.num_children != 1) {
                 return Ok(None);
             }
         }
@@ -296,6 +310,9 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
         MultiGuard::new(grants).map(Some)
     }
 }
+
+/// Places in all lines, and what was asked about the lines behind their creation.
+type Entered<C> = (Vec<Place<C>>, Vec<Call<Exists>>);
 
 fn created(reply: MultiReply) -> Option<NodePath> {
     match reply {

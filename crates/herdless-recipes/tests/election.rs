@@ -4,11 +4,11 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
@@ -19,33 +19,9 @@ use herdless_core::{
 use herdless_memory::{MemoryClient, MemoryServer};
 use herdless_recipes::{Election, ElectionLayout, Leader, Leaders, Led, Token};
 
-/// Notes the name of every request.
-#[derive(Clone)]
-struct Counting {
-    client: MemoryClient,
-    log: Arc<Mutex<Vec<&'static str>>>,
-}
+mod support;
 
-impl Counting {
-    fn new(server: &MemoryServer) -> Self {
-        Self { client: server.connect(), log: Arc::default() }
-    }
-
-    fn requests(&self) -> Vec<&'static str> {
-        std::mem::take(&mut self.log.lock().unwrap())
-    }
-}
-
-impl Client for Counting {
-    fn submit(&self, request: Request) -> Response {
-        self.log.lock().unwrap().push(request.name());
-        self.client.submit(request)
-    }
-
-    fn session(&self) -> Session {
-        self.client.session()
-    }
-}
+use support::{Counting, poll};
 
 const LAYOUTS: [ElectionLayout; 3] =
     [ElectionLayout::LeaderLatch, ElectionLayout::LeaderSelector, ElectionLayout::Kazoo];
@@ -54,10 +30,6 @@ const NOTHING: [&str; 0] = [];
 
 fn path() -> NodePath {
     NodePath::parse("/elections/reports").unwrap()
-}
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 fn election<C: Client + Clone + 'static>(client: C, layout: ElectionLayout) -> Election<C> {

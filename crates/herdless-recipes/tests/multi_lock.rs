@@ -2,52 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
-
 use futures::FutureExt;
-use herdless_core::{
-    Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Request, Response, Session, Version,
-};
-use herdless_memory::{MemoryClient, MemoryServer};
+use herdless_core::{Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Version};
+use herdless_memory::MemoryServer;
 use herdless_recipes::{Layout, Lock, MultiLock};
 
-/// Notes the name of every request.
-#[derive(Clone)]
-struct Counting {
-    client: MemoryClient,
-    log: Arc<Mutex<Vec<&'static str>>>,
-}
+mod support;
 
-impl Counting {
-    fn new(server: &MemoryServer) -> Self {
-        Self { client: server.connect(), log: Arc::default() }
-    }
-
-    fn requests(&self) -> Vec<&'static str> {
-        std::mem::take(&mut self.log.lock().unwrap())
-    }
-}
-
-impl Client for Counting {
-    fn submit(&self, request: Request) -> Response {
-        self.log.lock().unwrap().push(request.name());
-        self.client.submit(request)
-    }
-
-    fn session(&self) -> Session {
-        self.client.session()
-    }
-}
+use support::{Counting, poll};
 
 fn paths() -> [NodePath; 3] {
     ["/locks/c", "/locks/a", "/locks/b"].map(|path| NodePath::parse(path).unwrap())
-}
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// The locks on the three paths, used before: their directories are there.
@@ -67,7 +32,9 @@ fn places(server: &MemoryServer) -> usize {
 async fn free_locks_cost_one_round_trip_each_and_are_taken_in_the_order_of_their_paths() {
     let server = MemoryServer::new();
     let (client, locks) = used(&server).await;
+    let before = client.round_trips();
     let guard = locks.acquire().await.unwrap();
+    assert_eq!(client.round_trips() - before, 3);
     assert_eq!(client.requests(), ["create", "exists", "create", "exists", "create", "exists"]);
     let order: Vec<_> = guard.tokens().map(|(path, _)| path.to_string()).collect();
     assert_eq!(order, ["/locks/a", "/locks/b", "/locks/c"]);
@@ -76,7 +43,8 @@ async fn free_locks_cost_one_round_trip_each_and_are_taken_in_the_order_of_their
     assert_eq!(guard.token(&NodePath::root()), None);
     assert_eq!(places(&server), 3);
     guard.release().await.unwrap();
-    assert_eq!(client.requests(), ["release"; 3], "all leave together");
+    assert_eq!(client.round_trips() - before, 4, "all leave together");
+    assert_eq!(client.requests(), ["release"; 3]);
     assert_eq!(places(&server), 0);
 }
 
@@ -84,8 +52,9 @@ async fn free_locks_cost_one_round_trip_each_and_are_taken_in_the_order_of_their
 async fn a_free_try_costs_three_round_trips() {
     let server = MemoryServer::new();
     let (client, locks) = used(&server).await;
+    let before = client.round_trips();
     let guard = locks.try_acquire().await.unwrap().unwrap();
-    // Three together, the multi, the node's Stat; the last three are submitted when that is there.
+    assert_eq!(client.round_trips() - before, 3);
     let looks = ["exists"; 3];
     assert_eq!(client.requests(), [&looks[..], &["multi", "exists"], &looks].concat());
     assert!(guard.is_valid());
@@ -104,8 +73,9 @@ async fn a_taken_lock_costs_try_acquire_reads_only() {
     let server = MemoryServer::new();
     let (client, locks) = used(&server).await;
     let taken = Lock::new(server.connect(), paths()[2].clone()).acquire().await.unwrap();
+    let before = client.round_trips();
     assert!(locks.try_acquire().await.unwrap().is_none());
-    assert_eq!(client.requests(), ["exists"; 3]);
+    assert_eq!((client.requests(), client.round_trips() - before), (vec!["exists"; 3], 1));
     drop(taken);
     assert!(locks.try_acquire().await.unwrap().is_some());
 }
@@ -200,9 +170,11 @@ async fn a_guarded_write_needs_every_lock() {
     let guard = locks.acquire().await.unwrap();
     let write = || vec![MultiOp::set(&state, "x", Version::ANY)];
     client.requests();
+    let before = client.round_trips();
     assert_eq!(guard.multi(write()).await.unwrap().len(), 1);
+    assert_eq!(client.round_trips() - before, 2, "the reads leave together");
     guard.multi(write()).await.unwrap();
-    // The reads leave together.
+    assert_eq!(client.round_trips() - before, 3);
     assert_eq!(client.requests(), ["get_data", "get_data", "get_data", "multi", "multi"]);
     let wrong = guard.multi(vec![MultiOp::check(&state, Version(2)), MultiOp::check(&state, Version(7))]);
     assert_eq!(wrong.await, Err(Error::MultiRefused { index: 1, refusal: Refusal::BadVersion }));

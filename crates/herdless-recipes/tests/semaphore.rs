@@ -2,45 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use futures::FutureExt;
-use herdless_core::{
-    Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Request, Response, Session, Version,
-};
-use herdless_memory::{MemoryClient, MemoryServer};
+use herdless_core::{ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Version};
+use herdless_memory::MemoryServer;
 use herdless_recipes::Semaphore;
 
-/// Notes the name of every request.
-#[derive(Clone)]
-struct Counting {
-    client: MemoryClient,
-    log: Arc<Mutex<Vec<&'static str>>>,
-}
+mod support;
 
-impl Counting {
-    fn new(server: &MemoryServer) -> Self {
-        Self { client: server.connect(), log: Arc::default() }
-    }
-
-    fn requests(&self) -> Vec<&'static str> {
-        std::mem::take(&mut self.log.lock().unwrap())
-    }
-}
-
-impl Client for Counting {
-    fn submit(&self, request: Request) -> Response {
-        self.log.lock().unwrap().push(request.name());
-        self.client.submit(request)
-    }
-
-    fn session(&self) -> Session {
-        self.client.session()
-    }
-}
+use support::{Counting, poll};
 
 const NOTHING: [&str; 0] = [];
 
@@ -50,10 +21,6 @@ fn path() -> NodePath {
 
 fn below(name: &str) -> NodePath {
     NodePath::parse(&format!("/limits/database/{name}")).unwrap()
-}
-
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// A semaphore that was used before: its directories are there.
@@ -86,8 +53,9 @@ fn left(server: &MemoryServer) -> Vec<String> {
 async fn free_permits_cost_two_round_trips() {
     let server = MemoryServer::new();
     let (client, semaphore) = used(&server, 3).await;
+    let before = client.round_trips();
     let permit = semaphore.acquire(2).await.unwrap();
-    // The first three leave before any is awaited, and so do the last two.
+    assert_eq!(client.round_trips() - before, 2);
     assert_eq!(client.requests(), ["create", "exists", "get_children", "multi"]);
     assert_eq!(permit.weight(), 2);
     assert_eq!(semaphore.available().await.unwrap(), 1);
@@ -109,6 +77,7 @@ async fn the_first_time_costs_three_more() {
     let parents = ["create"; 3];
     let grant = ["multi"];
     assert_eq!(client.requests(), [&enter[..], &parents, &enter, &parents, &grant].concat());
+    assert_eq!(client.round_trips(), 2 + 3);
     permit.release().await.unwrap();
     server.reap_containers();
     server.reap_containers();
@@ -125,22 +94,29 @@ async fn waiting_for_permits_and_for_the_line() {
     let permit = holder.acquire(1).await.unwrap();
     let before = server.wake_ups();
 
+    let trips = client.round_trips();
     let mut waiting = semaphore.acquire(1).boxed();
     assert!(poll(&mut waiting).is_pending());
+    assert_eq!(client.round_trips() - trips, 2);
     assert_eq!(client.requests(), ["create", "exists", "get_children", "get_children"], "one more: to watch");
+    let last_trips = last.round_trips();
     let mut next = behind.acquire(1).boxed();
     assert!(poll(&mut next).is_pending());
+    assert_eq!(last.round_trips() - last_trips, 2);
     assert_eq!(last.requests(), ["create", "exists", "get_children", "get_data"], "it watches who is before it");
 
     drop(permit);
     assert_eq!(server.wake_ups() - before, 1, "who is behind sleeps on");
     let permit = waiting.await.unwrap();
+    assert_eq!(client.round_trips() - trips, 2 + 2);
     assert_eq!(client.requests(), ["get_children", "multi"]);
     assert_eq!(server.wake_ups() - before, 2, "it is the first in line now");
     assert!(poll(&mut next).is_pending());
+    assert_eq!(last.round_trips() - last_trips, 2 + 1);
     assert_eq!(last.requests(), ["get_children"]);
     drop(permit);
     assert!(poll(&mut next).is_ready());
+    assert_eq!(last.round_trips() - last_trips, 2 + 1 + 2);
     assert_eq!(server.wake_ups() - before, 3);
     assert!(left(&server).is_empty());
     assert_eq!(server.inspect(|tree| tree.watch_count()), 0);
@@ -178,9 +154,11 @@ async fn what_is_not_to_be_had_costs_try_acquire_reads_only() {
     let (client, semaphore) = used(&server, 2).await;
     let permit = semaphore.acquire(1).await.unwrap();
     client.requests();
+    let before = client.round_trips();
     assert!(semaphore.try_acquire(2).await.unwrap().is_none());
-    assert_eq!(client.requests(), ["exists", "get_children"]);
+    assert_eq!((client.requests(), client.round_trips() - before), (vec!["exists", "get_children"], 1));
     let second = semaphore.try_acquire(1).await.unwrap().unwrap();
+    assert_eq!(client.round_trips() - before, 1 + 3);
     let enter = ["create", "exists", "get_children"];
     assert_eq!(client.requests(), [&["exists", "get_children"], &enter[..], &["multi"]].concat());
     drop((permit, second));
@@ -290,7 +268,9 @@ async fn a_shared_number_is_a_curator_shared_count() {
     let other = Semaphore::builder(server.connect(), path(), 7).shared().build().unwrap();
     assert_eq!(other.available().await.unwrap(), 258);
     client.requests();
+    let before = client.round_trips();
     let permit = semaphore.acquire(200).await.unwrap();
+    assert_eq!(client.round_trips() - before, 2);
     assert_eq!(client.requests(), ["create", "exists", "get_data", "get_children", "multi"]);
     assert_eq!(other.available().await.unwrap(), 58);
     drop(permit);
@@ -370,8 +350,9 @@ async fn for_those_who_count_nodes_there_is_one_for_each_permit() {
     assert_eq!(holders.iter().map(|holder| holder.weight).collect::<Vec<_>>(), [3, 2]);
     assert_eq!(holders[0].contender.token, permit.token());
     client.requests();
+    let before = client.round_trips();
     permit.release().await.unwrap();
-    assert_eq!(client.requests(), ["release"; 3], "all leave together");
+    assert_eq!((client.requests(), client.round_trips() - before), (vec!["release"; 3], 1));
     assert_eq!(left(&server).len(), 1);
     let permit = split.acquire(3).await.unwrap();
     drop((permit, other));
@@ -466,4 +447,38 @@ async fn nodes_that_nobody_may_make_are_refused() {
     let acl = [Acl { permissions: Permissions::ALL, scheme: "digest".into(), id: "x".into() }];
     let semaphore = Semaphore::builder(server.connect(), path(), 1).acl(acl).build().unwrap();
     assert_eq!(semaphore.acquire(1).await.unwrap_err(), Error::Refused(Refusal::InvalidAcl));
+}
+
+#[tokio::test]
+async fn a_shared_number_is_watched_by_who_waits_for_permits_only() {
+    let server = MemoryServer::new();
+    let (_, holder) = used_shared(&server, 1).await;
+    let (_, second) = used_shared(&server, 1).await;
+    let (client, semaphore) = used_shared(&server, 1).await;
+    let held = holder.acquire(1).await.unwrap();
+    let before = client.round_trips();
+    let mut waiting = semaphore.acquire(1).boxed();
+    assert!(poll(&mut waiting).is_pending());
+    assert_eq!(client.round_trips() - before, 2);
+    drop(held);
+    let held = waiting.await.unwrap();
+    assert_eq!(client.round_trips() - before, 2 + 2);
+
+    // Behind another: the line first, and then the permits.
+    let mut ahead = second.acquire(1).boxed();
+    assert!(poll(&mut ahead).is_pending());
+    let before = client.round_trips();
+    let mut waiting = semaphore.acquire(1).boxed();
+    assert!(poll(&mut waiting).is_pending());
+    assert_eq!(client.round_trips() - before, 2);
+    drop(held);
+    let held = ahead.await.unwrap();
+    assert!(poll(&mut waiting).is_pending());
+    assert_eq!(client.round_trips() - before, 2 + 2, "the number is watched in a second look");
+    drop(held);
+    drop(waiting.await.unwrap());
+    assert_eq!(client.round_trips() - before, 2 + 2 + 2);
+    assert_eq!(server.inspect(|tree| tree.watch_count()), 2, "each who had to wait watches the number");
+    semaphore.set_permits(2).await.unwrap();
+    assert_eq!(server.inspect(|tree| tree.watch_count()), 0);
 }
