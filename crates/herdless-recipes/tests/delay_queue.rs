@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
-use herdless_core::{Client, ClientExt, CreateMode, Error, NodePath, Version};
+use herdless_core::{Client, ClientExt, CreateMode, Error, NodePath, Refusal, Version};
 use herdless_memory::{ManualTime, MemoryServer};
 use herdless_recipes::{Consumer, DelayQueue, Delivery};
 
@@ -364,6 +364,17 @@ async fn a_put_makes_what_was_removed() {
     }
     queue.put_at(1000, "c").await.unwrap();
     assert_eq!(drain(&mut consumer).await, ["c"], "and so was the queue");
+}
+
+#[tokio::test]
+async fn why_its_directories_cannot_be_made_is_told() {
+    let (server, time) = (MemoryServer::new(), ManualTime::new());
+    let client = server.connect();
+    client.create(&path("/mine"), "", CreateMode::Ephemeral).await.unwrap();
+    let queue = DelayQueue::new(client, path("/mine/later"), time);
+    let why = Error::Refused(Refusal::NoChildrenForEphemerals);
+    assert_eq!(queue.put_at(1000, "x").await, Err(why.clone()));
+    assert_eq!(queue.consumer().build().take().await.map(drop), Err(why));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -530,6 +531,75 @@ async fn a_put_makes_a_queue_that_was_removed_again() {
     queue.put("x").await.unwrap();
     assert!(queue.put_once("id", "y").await.unwrap());
     assert_eq!(queue.len().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn many_put_make_a_queue_that_was_removed_again() {
+    let server = MemoryServer::new();
+    let (client, queue) = used(&server).await;
+    client.delete(&path("/jobs/items"), Version::ANY).await.unwrap();
+    queue.put_all(["x", "y"]).await.unwrap();
+    queue.at_most_once(2).take().await.unwrap();
+    client.delete(&path("/jobs/items"), Version::ANY).await.unwrap();
+    assert!(queue.try_put("z").await.unwrap());
+    assert_eq!(queue.len().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn why_its_directories_cannot_be_made_is_told() {
+    let server = MemoryServer::new();
+    let client = server.connect();
+    client.create(&path("/mine"), "", CreateMode::Ephemeral).await.unwrap();
+    let queue = Queue::new(client, path("/mine/jobs"));
+    let why = Error::Refused(Refusal::NoChildrenForEphemerals);
+    assert_eq!(queue.put("x").await, Err(why.clone()));
+    assert_eq!(queue.put_once("id", "x").await, Err(why.clone()));
+    assert_eq!(queue.put_all(["x"]).await, Err(why.clone()));
+    assert_eq!(queue.try_put("x").await, Err(why.clone()));
+    assert_eq!(queue.consumer().build().take().await.map(drop), Err(why));
+}
+
+/// Loses the first three creations of each directory on their way to the server.
+#[derive(Clone)]
+struct Losing {
+    client: MemoryClient,
+    lost: Arc<Mutex<BTreeMap<NodePath, u32>>>,
+}
+
+impl Client for Losing {
+    fn submit(&self, request: Request) -> Response {
+        if let Request::Create(create) = &request
+            && create.mode == CreateMode::Persistent
+        {
+            let mut lost = self.lost.lock().unwrap();
+            let lost = lost.entry(create.path.clone()).or_default();
+            if *lost < 3 {
+                *lost += 1;
+                return Response::ready(Err(Error::ConnectionLost));
+            }
+        }
+        self.client.submit(request)
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+#[tokio::test]
+async fn directories_whose_making_is_lost_are_made_however_often() {
+    let server = MemoryServer::new();
+    let client = Losing { client: server.connect(), lost: Arc::default() };
+    let queue = |name| Queue::new(client.clone(), path("/a/b").child(name).unwrap());
+    assert!(queue("once").put_once("id", "x").await.unwrap());
+    queue("one").put("x").await.unwrap();
+    queue("many").put_all(["x"]).await.unwrap();
+    let taken = queue("taken");
+    let mut consumer = taken.consumer().build();
+    let mut waiting = consumer.take().boxed();
+    assert!(poll(&mut waiting).is_pending());
+    taken.put("x").await.unwrap();
+    assert_eq!(waiting.await.unwrap().data(), "x");
 }
 
 #[tokio::test]

@@ -227,7 +227,7 @@ impl<C: Client + Clone + 'static> Shared<C> {
                 // Somebody removed the queue since this handle made it.
                 Err(Error::MultiRefused { refusal: Refusal::NoNode, .. }) if missing < parents::ATTEMPTS => {
                     missing += 1;
-                    self.tree.make(&self.client);
+                    self.tree.make_again(&self.client).await?;
                 }
                 Err(Error::MultiRefused { refusal, .. }) => return Err(Error::Refused(refusal)),
                 outcome => return outcome.map(drop),

@@ -87,9 +87,16 @@ impl<C: Client + Clone + 'static> Shared<C> {
         if self.capacity.is_some() {
             return self.put_in_line(operations, true).await.map(drop);
         }
-        match self.client.multi(operations).await {
-            Err(Error::MultiRefused { refusal, .. }) => Err(Error::Refused(refusal)),
-            outcome => outcome.map(drop),
+        let mut was_missing = false;
+        loop {
+            match self.client.multi(operations.clone()).await {
+                Err(Error::MultiRefused { refusal: Refusal::NoNode, .. }) if !was_missing => {
+                    was_missing = true;
+                    self.tree.make_again(&self.client).await?;
+                }
+                Err(Error::MultiRefused { refusal, .. }) => return Err(Error::Refused(refusal)),
+                outcome => return outcome.map(drop),
+            }
         }
     }
 
