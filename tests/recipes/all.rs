@@ -1,5 +1,6 @@
 //! The recipes in tables, for what is the same for all of them.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use futures::future::BoxFuture;
 use herdless::core::Create;
 use herdless::core::MultiReply;
 use herdless::{
-    Acl, Barrier, ClientExt, CounterFormat, CreateMode, DoubleBarrier, Election, ElectionLayout, Error, ForeignQueue,
-    ForeignQueueLayout, Grant, Layout, LeaseGuard, LeaseLock, Lock, MultiOp, NodePath, Owner, Permissions, Queue,
-    ReentrantLock, RwLock, SharedCounter, SharedValue, Token, TokioClient, TokioTime,
+    Acl, Barrier, ClientExt, CounterFormat, CreateMode, DelayQueue, DoubleBarrier, Election, ElectionLayout, Error,
+    ForeignQueue, ForeignQueueLayout, Grant, Layout, LeaseGuard, LeaseLock, Lock, MultiGuard, MultiLock, MultiOp,
+    NodePath, Owner, Permissions, PriorityQueue, Queue, ReentrantLock, RwLock, Semaphore, SharedCounter, SharedValue,
+    Stat, Token, TokioClient, TokioTime,
 };
 
 /// Where a recipe is to work, and with what.
@@ -32,6 +34,16 @@ impl Setup {
 
     fn rw_lock(self, layout: Layout) -> RwLock<TokioClient> {
         RwLock::builder(self.client, self.path).owner(self.text).layout(layout).build()
+    }
+
+    /// Of three permits.
+    fn semaphore(self, is_split: bool) -> Result<Semaphore<TokioClient>, Error> {
+        Semaphore::builder(self.client, self.path, 3).owner(self.text).one_node_per_permit(is_split).build()
+    }
+
+    fn multi_lock(self, names: [&str; 2]) -> Result<MultiLock<TokioClient>, Error> {
+        let paths = names.map(|name| self.path.child(name).unwrap());
+        MultiLock::builder(self.client, paths).owner(self.text).build()
     }
 
     fn election(self, layout: ElectionLayout) -> Election<TokioClient> {
@@ -97,6 +109,46 @@ impl Guard for LeaseGuard<TokioClient, TokioTime> {
     }
 }
 
+/// Locks on two paths. The guard is known by one of them.
+struct Several {
+    guard: MultiGuard<TokioClient>,
+    token: Token,
+    path: NodePath,
+}
+
+impl Several {
+    async fn hold(setup: Setup, names: [&str; 2], known_by: &str) -> Result<Held, Error> {
+        let lock = Lock::new(setup.client.clone(), setup.path.child(known_by).unwrap());
+        let guard = setup.multi_lock(names)?.acquire().await?;
+        let token = guard.token(lock.path()).unwrap();
+        let holder = lock.holders().await?.into_iter().find(|holder| holder.token == token);
+        let path = holder.ok_or(Error::SessionExpired)?.path;
+        Ok(Box::new(Self { guard, token, path }))
+    }
+}
+
+impl Guard for Several {
+    fn token(&self) -> Token {
+        self.token
+    }
+
+    fn path(&self) -> &NodePath {
+        &self.path
+    }
+
+    fn is_valid(&self) -> bool {
+        self.guard.is_valid()
+    }
+
+    fn lost(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.guard.lost())
+    }
+
+    fn multi(&self, operations: Vec<MultiOp>) -> BoxFuture<'_, Result<Vec<MultiReply>, Error>> {
+        Box::pin(self.guard.multi(operations))
+    }
+}
+
 type Run<T> = fn(Setup) -> BoxFuture<'static, Result<T, Error>>;
 
 /// A recipe with something to be held.
@@ -106,6 +158,46 @@ pub(crate) struct Holding {
     pub(crate) hold: Run<Held>,
     /// Holds what nobody may hold at the same time.
     pub(crate) follow: Run<Held>,
+    pub(crate) shape: Shape,
+}
+
+/// Where the nodes of those are who hold or wait.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// The directories below the path that they are in; none where they are in the path itself.
+    below: &'static [&'static str],
+    /// How many one has that holds.
+    pub(crate) nodes: usize,
+}
+
+const FLAT: Shape = Shape { below: &[], nodes: 1 };
+
+impl Holding {
+    /// All directories, those first that are in others.
+    pub(crate) fn directories(&self, path: &NodePath) -> Vec<NodePath> {
+        let below = self.shape.below.iter().map(|name| path.child(name).unwrap());
+        below.chain([path.clone()]).collect()
+    }
+
+    /// The nodes of those who hold and wait.
+    pub(crate) async fn contenders(&self, client: &TokioClient, path: &NodePath) -> Vec<(NodePath, Stat)> {
+        let mut contenders = Vec::new();
+        for directory in self.directories(path) {
+            let names = client.children(&directory).await.map(|(names, _)| names).unwrap_or_default();
+            for node in names.iter().filter(|name| !self.shape.below.contains(&&***name)) {
+                let node = directory.child(node).unwrap();
+                if let Some(stat) = client.exists(&node).await.unwrap() {
+                    contenders.push((node, stat));
+                }
+            }
+        }
+        contenders
+    }
+
+    /// The sessions of those who hold and wait.
+    pub(crate) async fn sessions(&self, client: &TokioClient, path: &NodePath) -> BTreeSet<i64> {
+        self.contenders(client, path).await.into_iter().map(|(_, stat)| stat.ephemeral_owner).collect()
+    }
 }
 
 fn held(guard: impl Deref<Target = Grant<TokioClient>> + Send + Sync + 'static) -> Held {
@@ -124,6 +216,7 @@ pub(crate) fn lease_that_ends() -> Holding {
         name: "LeaseLock-silent",
         hold: |setup| Box::pin(lease(setup, MAX_HOLD)),
         follow: |setup| Box::pin(lease(setup, MAX_HOLD)),
+        shape: FLAT,
     }
 }
 
@@ -143,46 +236,75 @@ pub(crate) fn holdings() -> Vec<Holding> {
             name: "Lock",
             hold: run!(setup => held(setup.lock(Layout::Curator).acquire().await?)),
             follow: run!(setup => held(setup.lock(Layout::Curator).acquire().await?)),
+            shape: FLAT,
         },
         Holding {
             name: "Lock-kazoo",
             hold: run!(setup => held(setup.lock(Layout::Kazoo).acquire().await?)),
             follow: run!(setup => held(setup.lock(Layout::Kazoo).acquire().await?)),
+            shape: FLAT,
         },
         Holding {
             name: "ReentrantLock",
             hold: run!(setup => held(ReentrantLock::new(setup.lock(Layout::Curator)).acquire(Owner::new()).await?)),
             follow: run!(setup => held(ReentrantLock::new(setup.lock(Layout::Curator)).acquire(Owner::new()).await?)),
+            shape: FLAT,
         },
         Holding {
             name: "RwLock-read",
             hold: run!(setup => held(setup.rw_lock(Layout::Curator).read().await?)),
             follow: run!(setup => held(setup.rw_lock(Layout::Curator).write().await?)),
+            shape: FLAT,
         },
         Holding {
             name: "RwLock-write",
             hold: run!(setup => held(setup.rw_lock(Layout::Curator).write().await?)),
             follow: run!(setup => held(setup.rw_lock(Layout::Curator).read().await?)),
+            shape: FLAT,
         },
         Holding {
             name: "RwLock-downgraded",
             hold: run!(setup => held(setup.rw_lock(Layout::Kazoo).write().await?.downgrade().await?)),
             follow: run!(setup => held(setup.rw_lock(Layout::Kazoo).write().await?)),
+            shape: FLAT,
         },
         Holding {
             name: "LeaseLock",
             hold: |setup| Box::pin(lease(setup, LONG)),
             follow: |setup| Box::pin(lease(setup, LONG)),
+            shape: FLAT,
         },
         Holding {
             name: "Election-latch",
             hold: run!(setup => held(setup.election(ElectionLayout::LeaderLatch).campaign().await?)),
             follow: run!(setup => held(setup.election(ElectionLayout::LeaderLatch).campaign().await?)),
+            shape: FLAT,
         },
         Holding {
             name: "Election-selector",
             hold: run!(setup => held(setup.election(ElectionLayout::LeaderSelector).campaign().await?)),
             follow: run!(setup => held(setup.election(ElectionLayout::LeaderSelector).campaign().await?)),
+            shape: FLAT,
+        },
+        // Of three permits, two and two do not fit together.
+        Holding {
+            name: "Semaphore",
+            hold: run!(setup => held(setup.semaphore(false)?.acquire(2).await?)),
+            follow: run!(setup => held(setup.semaphore(false)?.acquire(2).await?)),
+            shape: Shape { below: &["locks", "leases"], nodes: 1 },
+        },
+        Holding {
+            name: "Semaphore-nodes",
+            hold: run!(setup => held(setup.semaphore(true)?.acquire(2).await?)),
+            follow: run!(setup => held(setup.semaphore(true)?.acquire(2).await?)),
+            shape: Shape { below: &["locks", "leases"], nodes: 2 },
+        },
+        // They have one of two in common.
+        Holding {
+            name: "MultiLock",
+            hold: |setup| Box::pin(Several::hold(setup, ["a", "b"], "b")),
+            follow: |setup| Box::pin(Several::hold(setup, ["c", "b"], "b")),
+            shape: Shape { below: &["a", "b", "c"], nodes: 2 },
         },
     ]
 }
@@ -206,6 +328,24 @@ pub(crate) fn operations() -> Vec<Operation> {
             "RwLock-write",
             true,
             run!(setup => setup.rw_lock(Layout::Kazoo).write().await?.downgrade().await?.release().await?),
+        ),
+        operation("Semaphore", true, run!(setup => permits(setup.semaphore(false)?).await?)),
+        operation("Semaphore-nodes", true, run!(setup => permits(setup.semaphore(true)?).await?)),
+        operation(
+            "Semaphore-shared",
+            true,
+            run!(setup => {
+                permits(Semaphore::builder(setup.client, setup.path, 3).owner(setup.text).shared().build()?).await?;
+            }),
+        ),
+        operation(
+            "MultiLock",
+            true,
+            run!(setup => {
+                let locks = setup.multi_lock(["b", "a"])?;
+                locks.acquire().await?.release().await?;
+                drop(locks.try_acquire().await?);
+            }),
         ),
         operation(
             "Election",
@@ -260,10 +400,43 @@ pub(crate) fn operations() -> Vec<Operation> {
                 queue.consumer().build().take().await?.ack().await?;
             }),
         ),
+        operation("PriorityQueue", true, |setup| through_priorities(setup)),
+        operation("DelayQueue", true, |setup| through_time(setup)),
         operation("ForeignQueue-simple", true, |setup| through_queue(setup, ForeignQueueLayout::CuratorSimple)),
         operation("ForeignQueue-curator", true, |setup| through_queue(setup, ForeignQueueLayout::Curator)),
         operation("ForeignQueue-kazoo", true, |setup| through_queue(setup, ForeignQueueLayout::Kazoo)),
     ]
+}
+
+async fn permits(semaphore: Semaphore<TokioClient>) -> Result<(), Error> {
+    semaphore.acquire(2).await?.release().await?;
+    drop(semaphore.acquire(3).await?);
+    Ok(())
+}
+
+fn through_priorities(setup: Setup) -> BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let queue = PriorityQueue::new(setup.client, setup.path, 2)?;
+        queue.put_once(1, "it", setup.text.clone()).await?;
+        queue.put_once(0, "urgent", setup.text).await?;
+        let mut consumer = queue.consumer().build();
+        consumer.take().await?.ack().await?;
+        consumer.take().await?.ack().await
+    })
+}
+
+fn through_time(setup: Setup) -> BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let queue = DelayQueue::new(setup.client, setup.path, TokioTime::new());
+        loop {
+            match queue.put_at(1, setup.text.clone()).await {
+                // Perhaps there are two of it then.
+                Err(Error::ConnectionLost | Error::Uncertain(_)) => {}
+                outcome => break outcome?,
+            }
+        }
+        queue.consumer().build().take().await?.ack().await
+    })
 }
 
 fn through_queue(setup: Setup, layout: ForeignQueueLayout) -> BoxFuture<'static, Result<(), Error>> {

@@ -26,12 +26,10 @@ async fn for_each(world: &World, scenario: impl AsyncFn(Holding, NodePath)) {
     join_all(all).await;
 }
 
-async fn until_in_line(client: &TokioClient, path: &NodePath, count: usize) {
-    until(&format!("{count} in {path}"), async || {
-        let names = client.children(path).await.map(|(names, _)| names).unwrap_or_default();
-        (names.len() == count).then_some(())
-    })
-    .await;
+/// Waits until so many sessions hold or wait.
+async fn until_in_line(holding: Holding, client: &TokioClient, path: &NodePath, count: usize) {
+    until(&format!("{count} in {path}"), async || (holding.sessions(client, path).await.len() == count).then_some(()))
+        .await;
 }
 
 async fn several_clients_hold_in_turns(world: &World) {
@@ -64,7 +62,7 @@ async fn several_clients_hold_in_turns(world: &World) {
         join_all(tasks).await;
         let alone = [false, true].into_iter().filter(|follows| !shares(*follows)).count() as u64;
         assert_eq!(place.tally().await.0, alone * CLIENTS * ROUNDS, "{}", holding.name);
-        until_in_line(&world.connect().await, &path, 0).await;
+        until_in_line(holding, &world.connect().await, &path, 0).await;
     }
 }
 
@@ -75,7 +73,7 @@ async fn who_waits_outlives_a_lost_connection(world: &World) {
         let grant = (holding.hold)(Setup::new(&holder, path.clone())).await.unwrap();
         let mut wait = (holding.follow)(Setup::new(&client, path.clone()));
         assert!(is_pending(&mut wait).await);
-        until_in_line(&holder, &path, 2).await;
+        until_in_line(holding, &holder, &path, 2).await;
         for _ in 0..3 {
             proxy.down();
             until_suspended(&client).await;
@@ -89,12 +87,12 @@ async fn who_waits_outlives_a_lost_connection(world: &World) {
         until_suspended(&client).await;
         let token = grant.token();
         drop(grant);
-        until_in_line(&holder, &path, 1).await;
+        until_in_line(holding, &holder, &path, 1).await;
         proxy.up();
         let grant = wait.await.unwrap();
         assert!(grant.is_valid() && grant.token() > token, "{}", holding.name);
         drop(grant);
-        until_in_line(&holder, &path, 0).await;
+        until_in_line(holding, &holder, &path, 0).await;
     })
     .await;
 }
@@ -106,7 +104,7 @@ async fn who_waits_holds_when_the_session_of_the_holder_expires(world: &World) {
         let grant = (holding.hold)(Setup::new(&unlucky, path.clone())).await.unwrap();
         let mut wait = (holding.follow)(Setup::new(&client, path.clone()));
         assert!(is_pending(&mut wait).await);
-        until_in_line(&client, &path, 2).await;
+        until_in_line(holding, &client, &path, 2).await;
         proxy.down();
         let next = wait.await.unwrap();
         assert!(!grant.is_valid(), "{}: two hold", holding.name);
@@ -118,7 +116,7 @@ async fn who_waits_holds_when_the_session_of_the_holder_expires(world: &World) {
         let is_lost = matches!(refused, Error::SessionExpired | Error::Refused(Refusal::NoNode));
         assert!(is_lost, "{}: {refused}", holding.name);
         drop((grant, next));
-        until_in_line(&client, &path, 0).await;
+        until_in_line(holding, &client, &path, 0).await;
     })
     .await;
 }
@@ -132,24 +130,18 @@ async fn who_waits_is_behind_the_others_when_its_own_session_expires(world: &Wor
         let grant = (holding.hold)(Setup::new(&holder, path.clone())).await.unwrap();
         let setup = Setup::new(&unlucky, path.clone());
         let waiting = tokio::spawn(async move { (holding.follow)(setup).await });
-        until_in_line(&holder, &path, 2).await;
+        until_in_line(holding, &holder, &path, 2).await;
         // It wants what excludes what the unlucky one wants, and waits for the holder as well.
         let excluding = if holding.name == "RwLock-write" { holding.hold } else { holding.follow };
         let setup = Setup::new(&other, path.clone());
         let stays = tokio::spawn(async move { excluding(setup).await });
-        until_in_line(&holder, &path, 3).await;
+        until_in_line(holding, &holder, &path, 3).await;
         proxy.down();
         session.lost().await;
         proxy.up();
         until("its new place", async || {
-            let (names, _) = holder.children(&path).await.unwrap();
-            let mut owners = Vec::new();
-            for name in names {
-                if let Some(stat) = holder.exists(&path.child(&name).unwrap()).await.unwrap() {
-                    owners.push(stat.ephemeral_owner);
-                }
-            }
-            (owners.len() == 3 && !owners.contains(&session.id().0)).then_some(())
+            let sessions = holding.sessions(&holder, &path).await;
+            (sessions.len() == 3 && !sessions.contains(&session.id().0)).then_some(())
         })
         .await;
         drop(grant);
@@ -161,9 +153,19 @@ async fn who_waits_is_behind_the_others_when_its_own_session_expires(world: &Wor
         let last = waiting.await.unwrap().unwrap();
         assert!(last.is_valid() && last.token() > token, "{}", holding.name);
         drop(last);
-        until_in_line(&holder, &path, 0).await;
+        until_in_line(holding, &holder, &path, 0).await;
     })
     .await;
+}
+
+/// Removes directories that are there, and empty.
+async fn remove(admin: &TokioClient, directories: &[NodePath]) {
+    for directory in directories {
+        match admin.delete(directory, Version::ANY).await {
+            Ok(()) | Err(Error::Refused(Refusal::NoNode | Refusal::NotEmpty)) => {}
+            Err(error) => panic!("{directory}: {error}"),
+        }
+    }
 }
 
 /// As `deleteall` of ZooKeeper's shell does, from the end of the line.
@@ -171,23 +173,26 @@ async fn who_waits_is_told_when_its_directory_is_deleted(world: &World) {
     for_each(world, async |holding, path| {
         let (holder, client) = (world.connect().await, world.connect().await);
         let grant = (holding.hold)(Setup::new(&holder, path.clone())).await.unwrap();
-        let own = grant.path().clone();
+        let held_by = holder.session().id().0;
         let mut wait = (holding.follow)(Setup::new(&client, path.clone()));
         assert!(is_pending(&mut wait).await);
-        until_in_line(&holder, &path, 2).await;
+        until_in_line(holding, &holder, &path, 2).await;
         // Its watch is there.
         for _ in 0..4 {
             client.sync(&path).await.unwrap();
             assert!(is_pending(&mut wait).await);
         }
         let admin = world.connect().await;
-        let (names, _) = admin.children(&path).await.unwrap();
-        let mut nodes: Vec<_> = names.iter().map(|name| path.child(name).unwrap()).collect();
-        nodes.sort_by_key(|node| *node == own);
-        for node in nodes.iter().chain([&path]) {
-            admin.delete(node, Version::ANY).await.unwrap();
+        let mut nodes = holding.contenders(&admin, &path).await;
+        nodes.sort_by_key(|(_, stat)| stat.ephemeral_owner == held_by);
+        for (node, _) in nodes {
+            admin.delete(&node, Version::ANY).await.unwrap();
         }
+        let directories = holding.directories(&path);
+        remove(&admin, &directories).await;
         let error = wait.await.map(|grant| grant.token()).expect_err("its node is gone");
+        // Whoever was about to hold may have found its directory missing before it found its node missing.
+        remove(&admin, &directories).await;
         assert_eq!(error, Error::Refused(Refusal::NoNode), "{}", holding.name);
         assert_eq!(grant.multi(Vec::new()).await, Err(Error::Refused(Refusal::NoNode)), "{}", holding.name);
         drop(grant);
@@ -195,7 +200,7 @@ async fn who_waits_is_told_when_its_directory_is_deleted(world: &World) {
         assert!(admin.exists(&path).await.unwrap().is_none(), "{}", holding.name);
         // And anew.
         drop((holding.hold)(Setup::new(&holder, path.clone())).await.unwrap());
-        until_in_line(&holder, &path, 0).await;
+        until_in_line(holding, &holder, &path, 0).await;
     })
     .await;
 }
@@ -226,7 +231,7 @@ async fn who_gives_up_leaves_nothing_and_blocks_nobody(world: &World) {
             let given_up = for_a_while(&mut dice, (holding.follow)(Setup::new(&client, path.clone()))).await;
             assert!(given_up.is_none(), "{}: two hold", holding.name);
         }
-        until_in_line(&holder, &path, 1).await;
+        until_in_line(holding, &holder, &path, 1).await;
         drop(grant);
         let mut done = 0;
         for _ in 0..40 {
@@ -234,7 +239,7 @@ async fn who_gives_up_leaves_nothing_and_blocks_nobody(world: &World) {
             done += usize::from(for_a_while(&mut dice, take(Setup::new(&client, path.clone()))).await.is_some());
         }
         println!("{}: {done} of 40 were not given up", holding.name);
-        until_in_line(&holder, &path, 0).await;
+        until_in_line(holding, &holder, &path, 0).await;
         drop((holding.follow)(Setup::new(&holder, path.clone())).await.unwrap());
     })
     .await;

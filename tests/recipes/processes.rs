@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::time::Duration;
 
 use futures::future::join_all;
-use herdless::{ClientExt, CreateMode, MultiOp, NodePath};
+use herdless::{Client, ClientExt, CreateMode, MultiOp, NodePath};
 
 use crate::all::{Holding, Setup, holdings, lease_that_ends};
 use crate::support::{GENEROUS, Itself, World, connector, is_pending, scenarios, until};
@@ -81,13 +81,16 @@ async fn who_waits_for_a_killed_process_goes_on(world: &World) {
         let token: i64 = process.hear().await.parse().unwrap();
         let mut wait = (holding.follow)(Setup::new(&client, path.clone()));
         assert!(is_pending(&mut wait).await);
-        until("both in line", async || (client.children(&path).await.unwrap().0.len() == 2).then_some(())).await;
+        until("both in line", async || (holding.sessions(&client, &path).await.len() == 2).then_some(())).await;
         assert!(is_pending(&mut wait).await, "{}: it is held", holding.name);
         process.kill().await;
         let grant = tokio::time::timeout(GENEROUS, wait).await.unwrap().unwrap();
         assert!(grant.token().0.0 > token, "{}", holding.name);
-        let (names, _) = client.children(&path).await.unwrap();
-        assert_eq!(names, [grant.path().name()], "{}: nothing else is left", holding.name);
+        let nodes = holding.contenders(&client, &path).await;
+        assert_eq!(nodes.len(), holding.shape.nodes, "{}: nothing else is left: {nodes:?}", holding.name);
+        assert!(nodes.iter().any(|(node, _)| node == grant.path()), "{}", holding.name);
+        let own = client.session().id().0;
+        assert!(nodes.iter().all(|(_, stat)| stat.ephemeral_owner == own), "{}", holding.name);
     });
     join_all(all).await;
 }
