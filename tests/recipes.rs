@@ -11,6 +11,8 @@ mod bad_input;
 mod barrier;
 #[path = "recipes/counter.rs"]
 mod counter;
+#[path = "recipes/deliveries.rs"]
+mod deliveries;
 #[path = "recipes/double_barrier.rs"]
 mod double_barrier;
 #[path = "recipes/election.rs"]
