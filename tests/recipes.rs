@@ -19,11 +19,15 @@ mod double_barrier;
 mod election;
 #[path = "recipes/faults.rs"]
 mod faults;
+#[path = "recipes/multi_lock.rs"]
+mod multi_lock;
 #[path = "recipes/processes.rs"]
 mod processes;
 #[path = "recipes/queue.rs"]
 mod queue;
 #[path = "recipes/rw_lock.rs"]
 mod rw_lock;
+#[path = "recipes/semaphore.rs"]
+mod semaphore;
 
 mod support;
