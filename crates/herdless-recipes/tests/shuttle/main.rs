@@ -8,6 +8,7 @@ mod barrier;
 mod counter;
 mod election;
 mod foreign_queue;
+mod gate;
 mod harness;
 mod lease_lock;
 mod lock;
