@@ -6,6 +6,7 @@
 
 mod barrier;
 mod counter;
+mod delay_queue;
 mod election;
 mod foreign_queue;
 mod gate;

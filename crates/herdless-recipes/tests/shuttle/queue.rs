@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use herdless_core::{Bytes, Client as _, ClientExt, CreateMode, Error, NodePath, Reply, Request, Response, Session};
+use herdless_core::{
+    Bytes, Client as _, ClientExt, CreateMode, Error, NodePath, Reply, Request, Response, Session, Time,
+};
+use herdless_memory::ManualTime;
 use herdless_memory::check::shuttle::{future::block_on, thread};
 use herdless_memory::check::{Schedules, ShuttleServer, poll_times};
-use herdless_recipes::{Delivery, Queue};
+use herdless_recipes::{Consumer, Delivery, Queue};
 
 use crate::harness::{
     Client, Count, Tamper, Tampered, Whistle, cancelled_somewhere, contenders, dice, disturb, impatient, linger,
@@ -20,29 +23,31 @@ const ITEMS: usize = 2;
 
 /// One execution's server, and what is known of the items. On a lock of std, so that a failed assertion is the last step.
 #[derive(Clone)]
-struct World {
-    server: ShuttleServer,
-    tamper: Tamper,
+pub(crate) struct World {
+    pub(crate) server: ShuttleServer,
+    pub(crate) tamper: Tamper,
+    /// Stands still, unless items wait for their time.
+    pub(crate) time: ManualTime,
     known: Arc<Mutex<Known>>,
     /// Nothing is left to do.
     over: Whistle,
 }
 
 #[derive(Default)]
-struct Known {
+pub(crate) struct Known {
     /// Whether it is certain that the item was put.
-    put: BTreeMap<Bytes, bool>,
+    pub(crate) put: BTreeMap<Bytes, bool>,
     /// Who works on what.
     handed_out: Vec<(Bytes, Session)>,
     done: BTreeSet<Bytes>,
     /// Whose acknowledgement may or may not have happened.
     open: BTreeSet<Bytes>,
-    producers_done: usize,
+    pub(crate) producers_done: usize,
 }
 
 /// What has happened.
 #[derive(Clone, Default)]
-struct Counts {
+pub(crate) struct Counts {
     gave_up: Count,
     again: Count,
     lost: Count,
@@ -50,8 +55,26 @@ struct Counts {
     open: Count,
 }
 
-fn node(path: &str) -> NodePath {
+impl Counts {
+    pub(crate) fn assert_reached(&self, expires: bool) {
+        self.gave_up.assert_reached("something is given up");
+        self.again.assert_reached("an item is handed out again");
+        self.dead.assert_reached("an item is put aside");
+        if expires {
+            self.open.assert_reached("the outcome of a put is open");
+            self.lost.assert_reached("the session ends while an item is worked on");
+        }
+    }
+}
+
+pub(crate) fn node(path: &str) -> NodePath {
     NodePath::parse(path).expect("a valid path")
+}
+
+/// The time in an item that waits for it: what is behind the `@`.
+pub(crate) fn due(data: &Bytes) -> u64 {
+    let due = std::str::from_utf8(data).ok().and_then(|text| text.split_once('@'));
+    due.map_or(0, |(_, due)| due.parse().expect("a time"))
 }
 
 impl Known {
@@ -77,13 +100,13 @@ impl Known {
 }
 
 impl World {
-    fn new(tamper: Tamper) -> Self {
+    pub(crate) fn new(tamper: Tamper) -> Self {
         let server = ShuttleServer::with_locks();
         let setup = server.connect();
         for path in ["/q", "/q/takers", "/q/putters"] {
             block_on(setup.create(&node(path), "", CreateMode::Persistent)).expect("an empty tree takes it");
         }
-        Self { server, tamper, known: Arc::default(), over: Whistle::default() }
+        Self { server, tamper, time: ManualTime::new(), known: Arc::default(), over: Whistle::default() }
     }
 
     /// A handle that has made its directories, so that the faults meet the rest.
@@ -94,7 +117,7 @@ impl World {
         queue
     }
 
-    fn known<R>(&self, look: impl FnOnce(&mut Known) -> R) -> R {
+    pub(crate) fn known<R>(&self, look: impl FnOnce(&mut Known) -> R) -> R {
         look(&mut self.known.lock().expect("no panic"))
     }
 
@@ -109,20 +132,25 @@ impl World {
                 true => impatient(5, queue.put_once(&name, item.clone())).map(|put| put.map(drop)),
                 false => impatient(5, queue.put(item.clone())),
             };
-            match put {
-                Some(Ok(())) => drop(self.known(|known| known.put.insert(item, true))),
-                Some(Err(error)) => {
-                    assert!(matches!(error, Error::SessionExpired | Error::ConnectionLost), "{error}");
-                    counts.open.add(true);
-                }
-                None => counts.gave_up.add(true),
-            }
+            self.was_put(item, put, counts);
         }
         self.known(|known| known.producers_done += 1);
     }
 
-    fn consume(&self, client: &Client, counts: &Counts) {
-        let mut consumer = self.queue(client).consumer().prefetch(1 + dice(3)).max_attempts(3).build();
+    /// Writes down what is known of a put; `None` for one that was given up.
+    pub(crate) fn was_put(&self, item: Bytes, put: Option<Result<(), Error>>, counts: &Counts) {
+        match put {
+            Some(Ok(())) => drop(self.known(|known| known.put.insert(item, true))),
+            Some(Err(error)) => {
+                assert!(matches!(error, Error::SessionExpired | Error::ConnectionLost), "{error}");
+                counts.open.add(true);
+            }
+            None => counts.gave_up.add(true),
+        }
+    }
+
+    /// Takes items until nothing is left to do.
+    pub(crate) fn consume(&self, client: &Client, mut consumer: Consumer<Tampered>, counts: &Counts) {
         while !self.over.is_blown() {
             linger(5);
             let taken = match one_in(5) {
@@ -144,6 +172,7 @@ impl World {
             return counts.lost.add(true);
         }
         let data = delivery.data().clone();
+        assert!(self.time.unix_millis() >= due(&data), "before its time");
         self.known(|known| known.hand_out(&delivery, session.clone()));
         linger(8);
         self.known(|known| known.give_back(&data, &session));
@@ -167,9 +196,10 @@ impl World {
 
     /// Waits until the producers have done and no item is left, and says that it is over. It must come to that: the model ends
     /// after so many steps otherwise.
-    fn referee(&self) {
-        let is_work = |path: &NodePath| ["/q/items/", "/q/batches/"].iter().any(|work| path.as_str().starts_with(work));
-        while self.known(|known| known.producers_done < PRODUCERS)
+    pub(crate) fn referee(&self, producers: usize) {
+        let work = ["/q/items/", "/q/batches/", "/q/due/"];
+        let is_work = |path: &NodePath| work.iter().any(|work| path.as_str().starts_with(work));
+        while self.known(|known| known.producers_done < producers)
             || self.server.inspect(|tree| tree.paths().any(is_work))
         {
             thread::yield_now();
@@ -178,9 +208,8 @@ impl World {
     }
 
     /// Every item that was put was acknowledged, or is in the queue, or was put aside, once; then nothing is left.
-    fn assert_accounted(&self, counts: &Counts) {
+    pub(crate) fn assert_accounted(&self, mut consumer: Consumer<Client>, counts: &Counts) {
         let queue = Queue::new(self.server.connect(), node("/q"));
-        let mut consumer = queue.consumer().build();
         let mut there: Vec<Bytes> = Vec::new();
         while let Some(delivery) = poll_times(1, consumer.take()) {
             let delivery = delivery.expect("the session lives");
@@ -225,22 +254,20 @@ fn queue(name: &'static str, expires: bool, tamper: Tamper) {
         contenders(&world, CLIENTS + 1, move |world, number| {
             let Some(client) = clients.get(number) else {
                 disturb(&world.server, &clients, 4, expires);
-                return world.referee();
+                return world.referee(PRODUCERS);
             };
             match number < PRODUCERS {
                 true => world.produce(client, number, &counts_of),
-                false => world.consume(client, &counts_of),
+                false => {
+                    let consumer = world.queue(client).consumer().prefetch(1 + dice(3)).max_attempts(3).build();
+                    world.consume(client, consumer, &counts_of);
+                }
             }
         });
-        world.assert_accounted(&counts);
+        let queue = Queue::new(world.server.connect(), node("/q"));
+        world.assert_accounted(queue.consumer().build(), &counts);
     });
-    counts.gave_up.assert_reached("something is given up");
-    counts.again.assert_reached("an item is handed out again");
-    counts.dead.assert_reached("an item is put aside");
-    if expires {
-        counts.open.assert_reached("the outcome of a put is open");
-        counts.lost.assert_reached("the session ends while an item is worked on");
-    }
+    counts.assert_reached(expires);
 }
 
 #[test]
