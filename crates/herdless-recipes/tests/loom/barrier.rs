@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use herdless_core::{
-    Client, ClientExt, CreateMode, Error, Exists, MultiOp, MultiReply, NodePath, OneShot, Reply, Request, Response,
-    Watch, WatchOutcome, WatchSource,
+    Client, ClientExt, CreateMode, Error, Exists, MultiOp, MultiReply, NodePath, OneShot, Refusal, Reply, Request,
+    Response, Watch, WatchOutcome, WatchSource,
 };
 use herdless_memory::MemoryClient;
 use herdless_memory::check::{LoomLocks, LoomServer, Model, block_on, loom};
 use herdless_recipes::{Barrier, DoubleBarrier, Round};
 
-use crate::harness::{Count, Tamper, Tampered, poll_times, sound, together};
+use crate::harness::{Count, Tamper, Tampered, create_blindly, leave_node_on_giving_up, poll_times, sound, together};
 
 /// One execution's server, and how many have come and begun to leave.
 #[derive(Clone)]
@@ -229,14 +229,13 @@ fn stand_in(world: &World, done: &Done) {
 
 /// A member gives up at its k-th poll, on the way in or out, each answer there one poll late: it counts for nothing more,
 /// nobody is left waiting, nothing stays behind.
-#[test]
-fn barrier_cancelled_at_any_point() {
+fn cancelled(name: &'static str, tamper: Tamper) {
     let (cancelled, entered) = (Count::default(), Count::default());
     for (polls, leaves) in [(0, false), (1, false), (2, false), (3, false), (1, true), (2, true)] {
         let (cancelled_in, entered_in) = (cancelled.clone(), entered.clone());
-        let name = format!("barrier_cancelled_at_any_point/{polls}{}", if leaves { "/out" } else { "" });
+        let name = format!("{name}/{polls}{}", if leaves { "/out" } else { "" });
         Model::new(name).preemption_bound(3).check(move || {
-            let (world, done) = (World::new(2, sound), Done::default());
+            let (world, done) = (World::new(2, tamper), Done::default());
             let victim = world.server.connect();
             world.server.delay_replies(&victim);
             together!(partner(&world, &done); {
@@ -263,6 +262,17 @@ fn barrier_cancelled_at_any_point() {
     }
     cancelled.assert_reached("it gives up on the way in");
     entered.assert_reached("it enters");
+}
+
+#[test]
+fn barrier_cancelled_at_any_point() {
+    cancelled("barrier_cancelled_at_any_point", sound);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn planted_barrier_leave_node_on_giving_up() {
+    cancelled("planted_barrier_leave_node_on_giving_up", leave_node_on_giving_up);
 }
 
 /// A member's session ends at any point, on the way in, inside or on the way out: it counts for nothing more, nobody is
@@ -337,11 +347,10 @@ fn planted_barrier_never_gone() {
 }
 
 /// The k-th answer to a member is lost, its request carried out; the connection is made again at once.
-#[test]
-fn barrier_reply_lost_at_any_point() {
+fn reply_lost(name: &'static str, tamper: Tamper) {
     for replies in 0..=7 {
-        Model::new(format!("barrier_reply_lost_at_any_point/{replies}")).preemption_bound(3).check(move || {
-            let world = World::new(2, sound);
+        Model::new(format!("{name}/{replies}")).preemption_bound(3).check(move || {
+            let world = World::new(2, tamper);
             let client = world.server.connect();
             world.server.lose_reply_after(&client, replies);
             together!(world.member(1); {
@@ -351,6 +360,17 @@ fn barrier_reply_lost_at_any_point() {
             world.assert_clean();
         });
     }
+}
+
+#[test]
+fn barrier_reply_lost_at_any_point() {
+    reply_lost("barrier_reply_lost_at_any_point", sound);
+}
+
+#[test]
+#[should_panic(expected = "entered round 1 when 1 had come")]
+fn planted_barrier_create_blindly() {
+    reply_lost("planted_barrier_create_blindly", create_blindly);
 }
 
 /// A member's connection is cut and made again by another thread at any two points.
@@ -373,12 +393,11 @@ fn barrier_connection_lost_at_any_point() {
 }
 
 /// Two wait at a closed barrier while another opens it, with a reply lost at any point: all go on, no watch stays.
-#[test]
-fn gate_opens_for_everybody() {
+fn gate_opens(name: &'static str, tamper: Tamper) {
     for replies in [None, Some(0), Some(1), Some(2), Some(3)] {
-        Model::new(format!("gate_opens_for_everybody/{replies:?}")).preemption_bound(3).check(move || {
+        Model::new(format!("{name}/{replies:?}")).preemption_bound(3).check(move || {
             let server = LoomServer::with_locks();
-            let gate = |client: Loomed| Barrier::new(client, path());
+            let gate = move |client: Loomed| Barrier::new(Tampered::new(client, tamper), path());
             block_on(gate(server.connect()).close()).expect("an empty tree takes it");
             let (one, two, opener) = (server.connect(), server.connect(), server.connect());
             if let Some(replies) = replies {
@@ -392,4 +411,30 @@ fn gate_opens_for_everybody() {
             });
         });
     }
+}
+
+#[test]
+fn gate_opens_for_everybody() {
+    gate_opens("gate_opens_for_everybody", sound);
+}
+
+/// Who waits leaves its watch with `exists`, also where there is no node.
+fn watch_an_open_gate(client: &Loomed, request: Request) -> Response {
+    match request {
+        Request::GetData(get) if get.watch => {
+            client.submit(Request::Exists(Exists { path: get.path, watch: true })).map(|outcome| {
+                let mut answer = outcome?;
+                let Reply::Exists(Some(stat)) = answer.reply else { return Err(Refusal::NoNode.into()) };
+                answer.reply = Reply::Data(Default::default(), stat);
+                Ok(answer)
+            })
+        }
+        request => client.submit(request),
+    }
+}
+
+#[test]
+#[should_panic(expected = "watches left")]
+fn planted_gate_watch_with_exists() {
+    gate_opens("planted_gate_watch_with_exists", watch_an_open_gate);
 }

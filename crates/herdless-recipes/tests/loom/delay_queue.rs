@@ -16,7 +16,7 @@ use herdless_memory::check::{self, LoomLocks, LoomServer, Model, loom};
 use herdless_memory::{ManualTime, MemoryClient};
 use herdless_recipes::{DelayQueue, Delivery};
 
-use crate::harness::{Count, Tamper, poll_times, sound, together};
+use crate::harness::{Count, Tamper, create_blindly, poll_times, sound, together};
 
 /// Where time moves, the checker must see who looks at it and who moves it: it would not try their orders otherwise.
 #[derive(Clone)]
@@ -519,11 +519,10 @@ fn in_two_steps(client: &MemoryClient<LoomLocks>, mut request: Request) -> Respo
 }
 
 /// A reply of a consumer is lost: every item is done, once.
-#[test]
-fn delay_queue_consumer_loses_any_reply() {
+fn consumer_loses_any_reply(name: &'static str, tamper: Tamper) {
     for k in 0..16 {
-        Model::new(format!("delay_queue_consumer_loses_any_reply/{k}")).preemption_bound(2).check(move || {
-            let world = World::new(sound, false);
+        Model::new(format!("{name}/{k}")).preemption_bound(2).check(move || {
+            let world = World::new(tamper, false);
             let (client, queue) = world.warm(None);
             let (_, producer) = world.queue();
             block_on(producer.put_at(0, "a")).expect("the session lives");
@@ -533,6 +532,17 @@ fn delay_queue_consumer_loses_any_reply() {
             world.assert_accounted(2);
         });
     }
+}
+
+#[test]
+fn delay_queue_consumer_loses_any_reply() {
+    consumer_loses_any_reply("delay_queue_consumer_loses_any_reply", sound);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn planted_delay_queue_create_blindly() {
+    consumer_loses_any_reply("planted_delay_queue_create_blindly", create_blindly);
 }
 
 /// The reply to a move is lost, and the server that is asked then lags; the bucket has been made again meanwhile. No item is

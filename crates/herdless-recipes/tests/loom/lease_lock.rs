@@ -14,7 +14,8 @@ use herdless_memory::check::{LoomLocks, LoomServer, Model, block_on, loom};
 use herdless_memory::{ManualTime, MemoryClient};
 use herdless_recipes::{LeaseGuard, LeaseLock, LeaseLockBuilder};
 
-use crate::harness::{Count, Tamper, Tampered, poll_times, sound, together};
+use crate::harness::{Count, Tamper, Tampered, create_blindly, leave_node_on_giving_up, poll_times, sound, together};
+use crate::models::flaw::{self, Flaw};
 
 const HOLD: Duration = Duration::from_secs(30);
 const DELAY: Duration = Duration::from_secs(50);
@@ -94,12 +95,13 @@ impl Future for Passing {
     }
 }
 
+type Flawed = flaw::Flawed<Tampered>;
 type Guard = LeaseGuard<Lagging, Clock>;
 
 /// A client whose server may lag: the second time that it reads the lock's node it is told what it was the first time.
 #[derive(Clone)]
 struct Lagging {
-    inner: Tampered,
+    inner: Flawed,
     reads: Option<Arc<Mutex<Vec<Reply>>>>,
     /// For a planted bug: a clock that stands still from the sending of a renewal to its answer.
     stalls: Option<Clock>,
@@ -140,6 +142,7 @@ impl Client for Lagging {
 struct World {
     server: LoomServer,
     tamper: Tamper,
+    flaw: Flaw,
     time: Moment,
     slower: u32,
     passes: bool,
@@ -157,8 +160,18 @@ impl World {
     fn new(tamper: Tamper) -> Self {
         let (server, inside) = (LoomServer::with_locks(), Arc::new(loom::sync::Mutex::new(Vec::new())));
         let time = Moment { time: ManualTime::new(), seen: None };
-        let world =
-            Self { server, tamper, time, slower: 1, passes: false, lags: false, stalls: false, hold: HOLD, inside };
+        let world = Self {
+            server,
+            tamper,
+            flaw: Flaw::None,
+            time,
+            slower: 1,
+            passes: false,
+            lags: false,
+            stalls: false,
+            hold: HOLD,
+            inside,
+        };
         let setup = world.server.connect();
         block_on(setup.create(&path(), "", CreateMode::Container)).expect("an empty tree takes it");
         world
@@ -183,7 +196,7 @@ impl World {
             missed: Arc::default(),
             passes: self.passes,
         };
-        let inner = Tampered::new(client.clone(), self.tamper);
+        let inner = Flawed::new(Tampered::new(client.clone(), self.tamper), self.flaw);
         let client = Lagging { inner, reads: self.lags.then(Arc::default), stalls: self.stalls.then(|| clock.clone()) };
         LeaseLock::builder(client, path(), clock, self.hold).expect("a maximum hold")
     }
@@ -421,12 +434,11 @@ fn planted_leases_renew_without_a_check() {
 }
 
 /// A session that ends at any point, of the holder or of one who waits: the other gets the lock, and no two are valid.
-#[test]
-fn leases_session_expires_at_any_point() {
+fn session_expires(name: &'static str, flaw: Flaw) {
     let (held, waited) = (Count::default(), Count::default());
     let (held_in, waited_in) = (held.clone(), waited.clone());
-    Model::new("leases_session_expires_at_any_point").preemption_bound(3).check(move || {
-        let world = World::new(sound);
+    Model::new(name).preemption_bound(3).check(move || {
+        let world = World { flaw, ..World::new(sound) };
         let victim = world.server.connect();
         let (server, client) = (world.server.clone(), victim.clone());
         together!(world.contender(), move || server.expire(&client); {
@@ -442,14 +454,24 @@ fn leases_session_expires_at_any_point() {
     waited.assert_reached("it ends while somebody waits");
 }
 
-/// An acquire, and a release, dropped at their k-th poll, every answer one poll late.
 #[test]
-fn leases_cancelled_at_any_poll() {
+fn leases_session_expires_at_any_point() {
+    session_expires("leases_session_expires_at_any_point", Flaw::None);
+}
+
+#[test]
+#[should_panic(expected = "are both valid")]
+fn planted_leases_ignore_expiry() {
+    session_expires("planted_leases_ignore_expiry", Flaw::IgnoreExpiry);
+}
+
+/// An acquire, and a release, dropped at their k-th poll, every answer one poll late.
+fn cancelled(name: &'static str, tamper: Tamper) {
     let (waiting, held) = (Count::default(), Count::default());
     for polls in 0..=9 {
         let (waiting_in, held_in) = (waiting.clone(), held.clone());
-        Model::new(format!("leases_cancelled_at_any_poll/{polls}")).preemption_bound(3).check(move || {
-            let world = World::new(sound).passing();
+        Model::new(format!("{name}/{polls}")).preemption_bound(3).check(move || {
+            let world = World::new(tamper).passing();
             let victim = world.server.connect();
             world.server.delay_replies(&victim);
             together!(world.contender(); {
@@ -460,8 +482,8 @@ fn leases_cancelled_at_any_poll() {
             });
             world.assert_clean();
         });
-        Model::new(format!("leases_release_cancelled/{polls}")).preemption_bound(3).check(move || {
-            let world = World::new(sound);
+        Model::new(format!("{name}/release/{polls}")).preemption_bound(3).check(move || {
+            let world = World::new(tamper);
             let victim = world.server.connect();
             let guard = world.acquire(&victim, 0);
             world.server.delay_replies(&victim);
@@ -475,8 +497,8 @@ fn leases_cancelled_at_any_poll() {
             thread.join().expect("no panic");
             world.assert_clean();
         });
-        Model::new(format!("leases_break_cancelled/{polls}")).preemption_bound(3).check(move || {
-            let world = World::new(sound);
+        Model::new(format!("{name}/break/{polls}")).preemption_bound(3).check(move || {
+            let world = World::new(tamper);
             let guard = world.acquire(&world.server.connect(), 0);
             let victim = world.server.connect();
             world.server.delay_replies(&victim);
@@ -497,14 +519,24 @@ fn leases_cancelled_at_any_poll() {
     held.assert_reached("granted before it was dropped");
 }
 
-/// The k-th answer to one contender is lost, its request carried out: it holds once all the same, is valid, renews and leaves.
 #[test]
-fn leases_reply_lost_at_any_point() {
+fn leases_cancelled_at_any_poll() {
+    cancelled("leases_cancelled_at_any_poll", sound);
+}
+
+#[test]
+#[should_panic(expected = "ghost nodes")]
+fn planted_leases_leave_node_on_giving_up() {
+    cancelled("planted_leases_leave_node_on_giving_up", leave_node_on_giving_up);
+}
+
+/// The k-th answer to one contender is lost, its request carried out: it holds once all the same, is valid, renews and leaves.
+fn reply_lost(name: &'static str, tamper: Tamper) {
     let waited = Count::default();
     for replies in 0..=7 {
         let waited_in = waited.clone();
-        Model::new(format!("leases_reply_lost_at_any_point/{replies}")).preemption_bound(3).check(move || {
-            let world = World::new(sound);
+        Model::new(format!("{name}/{replies}")).preemption_bound(3).check(move || {
+            let world = World::new(tamper);
             let client = world.server.connect();
             world.server.lose_reply_after(&client, replies);
             together!(world.contender(); {
@@ -520,6 +552,17 @@ fn leases_reply_lost_at_any_point() {
         });
     }
     waited.assert_reached("somebody waits");
+}
+
+#[test]
+fn leases_reply_lost_at_any_point() {
+    reply_lost("leases_reply_lost_at_any_point", sound);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn planted_leases_create_blindly() {
+    reply_lost("planted_leases_create_blindly", create_blindly);
 }
 
 /// The reply to a removal, or to any other request of a waiter that finds a hung holder, is lost.

@@ -10,13 +10,17 @@ use herdless_memory::MemoryClient;
 use herdless_memory::check::{LoomLocks, LoomServer, Model, block_on, loom};
 use herdless_recipes::{Grant, RwLock, Token};
 
-use crate::harness::{Count, Tamper, Tampered, poll_times, sound, together};
+use crate::harness::{Count, Tamper, Tampered, create_blindly, poll_times, sound, together};
+use crate::models::flaw::{self, Flaw};
+
+type Flawed = flaw::Flawed<Tampered>;
 
 /// One execution's server, and what the lock protects.
 #[derive(Clone)]
 struct World {
     server: LoomServer,
     tamper: Tamper,
+    flaw: Flaw,
     resource: Arc<Resource>,
 }
 
@@ -54,14 +58,14 @@ impl World {
             critical: std::sync::Mutex::new(loom::cell::UnsafeCell::new(())),
             inside: loom::sync::Mutex::new(Vec::new()),
         };
-        let world = Self { server: LoomServer::with_locks(), tamper, resource: Arc::new(resource) };
+        let world = Self { server: LoomServer::with_locks(), tamper, flaw: Flaw::None, resource: Arc::new(resource) };
         let setup = world.server.connect();
         block_on(setup.create(&path(), "", CreateMode::Container)).expect("an empty tree takes it");
         world
     }
 
-    fn lock(&self, client: &MemoryClient<LoomLocks>) -> RwLock<Tampered> {
-        RwLock::new(Tampered::new(client.clone(), self.tamper), path())
+    fn lock(&self, client: &MemoryClient<LoomLocks>) -> RwLock<Flawed> {
+        RwLock::new(Flawed::new(Tampered::new(client.clone(), self.tamper), self.flaw), path())
     }
 
     fn visit_to_read(&self) {
@@ -93,7 +97,7 @@ impl World {
     }
 
     /// Enters where sessions may end: no valid writer is inside beside anybody valid.
-    fn enter(&self, grant: &Grant<Tampered>, writes: bool) {
+    fn enter(&self, grant: &Grant<Flawed>, writes: bool) {
         let mut inside = self.resource.inside.lock().expect("no panic");
         for other in &*inside {
             // Validity only ever ends, so one that is valid after the other was, was so at the same time.
@@ -264,11 +268,11 @@ fn hold(world: &World, client: &MemoryClient<LoomLocks>, does: Does) -> bool {
 }
 
 /// A session ends at any point: no valid writer beside anybody valid, no lost wake-up, nothing left.
-fn session_expires(name: &'static str, victim_does: Does, other_does: Does) {
+fn session_expires(name: &'static str, victim_does: Does, other_does: Does, flaw: Flaw) {
     let lost = Count::default();
     let lost_in = lost.clone();
     Model::new(name).preemption_bound(4).check(move || {
-        let world = World::new(sound);
+        let world = World { flaw, ..World::new(sound) };
         let (victim, other) = (world.server.connect(), world.server.connect());
         let (server, to_expire, its_world) = (world.server.clone(), victim.clone(), world.clone());
         together!(move || server.expire(&to_expire), move || { hold(&its_world, &other, other_does); };
@@ -280,9 +284,15 @@ fn session_expires(name: &'static str, victim_does: Does, other_does: Does) {
 
 #[test]
 fn rw_session_expires_at_any_point() {
-    session_expires("rw_session_expires_at_any_point/writer", Write, Read);
-    session_expires("rw_session_expires_at_any_point/reader", Read, Write);
-    session_expires("rw_session_expires_at_any_point/downgrade", Downgrade, Write);
+    session_expires("rw_session_expires_at_any_point/writer", Write, Read, Flaw::None);
+    session_expires("rw_session_expires_at_any_point/reader", Read, Write, Flaw::None);
+    session_expires("rw_session_expires_at_any_point/downgrade", Downgrade, Write, Flaw::None);
+}
+
+#[test]
+#[should_panic(expected = "are both valid")]
+fn planted_rw_ignores_expiry() {
+    session_expires("planted_rw_ignores_expiry", Write, Read, Flaw::IgnoreExpiry);
 }
 
 /// An acquire or a downgrade is dropped at its k-th poll, each answer there one poll late: nothing stays behind, nobody is
@@ -335,12 +345,11 @@ fn planted_rw_forget_a_dropped_downgrade() {
 }
 
 /// The k-th answer is lost, its request carried out; the connection is made again at once.
-#[test]
-fn rw_reply_lost_at_any_point() {
+fn reply_lost(name: &'static str, tamper: Tamper) {
     for does in [Read, Downgrade] {
         for replies in 0..=5 {
-            Model::new(format!("rw_reply_lost_at_any_point/{replies}")).preemption_bound(4).check(move || {
-                let world = World::new(sound);
+            Model::new(format!("{name}/{replies}")).preemption_bound(4).check(move || {
+                let world = World::new(tamper);
                 let client = world.server.connect();
                 world.server.lose_reply_after(&client, replies);
                 together!(world.contender(Write); world.contend(&client, does));
@@ -348,6 +357,17 @@ fn rw_reply_lost_at_any_point() {
             });
         }
     }
+}
+
+#[test]
+fn rw_reply_lost_at_any_point() {
+    reply_lost("rw_reply_lost_at_any_point", sound);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn planted_rw_create_blindly() {
+    reply_lost("planted_rw_create_blindly", create_blindly);
 }
 
 /// One contender's connection is cut and made again by another thread at any two points.
