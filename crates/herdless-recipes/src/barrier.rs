@@ -21,7 +21,7 @@ use crate::parents;
 /// | operation | round trips | remarks |
 /// |---|---|---|
 /// | close | 1 | one more where parents are missing |
-/// | open | 2 | a read says which node is meant, so that a later closing is not undone |
+/// | open | 2 | a read says which node is meant, so that a later closing is not undone after a lost reply |
 /// | wait, open / closed | 1 / 1, an event, 1 | a barrier that is open leaves no watch behind |
 ///
 /// Opening wakes everybody who waits: all of them are to go on.
@@ -113,7 +113,8 @@ impl<C: Client + Clone + 'static> Barrier<C> {
     ///
     /// # Ordering
     ///
-    /// It undoes the closing that is there when it looks, never a later one, also where replies are lost on the way.
+    /// It undoes one closing at most, one that is there at some moment of the call: a closing that follows is not undone, also
+    /// where replies are lost on the way.
     ///
     /// # Cancel safety
     ///
