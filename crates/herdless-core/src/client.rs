@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::{
-    Acl, Create, CreateMode, Delete, Error, Exists, GetChildren, GetData, GetEphemerals, Multi, MultiOp, NodePath,
-    Operation, Request, Response, Session, SessionId, SetData, Sync as SyncOp, Version, Watched,
+    Acl, Auth, Create, CreateMode, Delete, Error, Exists, GetAcl, GetAllChildrenNumber, GetChildren, GetConfig,
+    GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, Operation, ReadOp, Reconfig, Request, Response,
+    Secret, Session, SessionId, SetAcl, SetData, Sync as SyncOp, Version, Watched, WhoAmI,
 };
 
 /// Somebody who carries requests out: the transport, the in-memory backend, or a wrapper around one.
@@ -86,6 +87,17 @@ pub trait ClientExt: Client {
         self.call(Create { path: path.clone(), data: data.into(), acl: Acl::open(), mode })
     }
 
+    /// As [`create`](Self::create), with an access control list. Refused with `InvalidAcl` as well.
+    fn create_with_acl(
+        &self,
+        path: &NodePath,
+        data: impl Into<Bytes>,
+        mode: CreateMode,
+        acl: impl Into<Arc<[Acl]>>,
+    ) -> Call<Create> {
+        self.call(Create { path: path.clone(), data: data.into(), acl: acl.into(), mode })
+    }
+
     /// Deletes a node without children. 1 round trip. Refused with `NoNode`, `BadVersion`, `NotEmpty`.
     fn delete(&self, path: &NodePath, version: Version) -> Call<Delete> {
         self.call(Delete { path: path.clone(), version })
@@ -129,6 +141,48 @@ pub trait ClientExt: Client {
     /// The paths of this session's ephemeral nodes that begin with `prefix`. 1 round trip.
     fn ephemerals(&self, prefix: &NodePath) -> Call<GetEphemerals> {
         self.call(GetEphemerals { prefix: prefix.clone() })
+    }
+
+    /// How many descendants the node has. 1 round trip; the server walks through its whole tree. Refused with `NoNode`.
+    fn all_children_number(&self, path: &NodePath) -> Call<GetAllChildrenNumber> {
+        self.call(GetAllChildrenNumber { path: path.clone() })
+    }
+
+    /// The node's access control list and Stat. 1 round trip. Refused with `NoNode`, `NoAuth`.
+    fn acl(&self, path: &NodePath) -> Call<GetAcl> {
+        self.call(GetAcl { path: path.clone() })
+    }
+
+    /// Sets the node's access control list, if its version ([`Stat::aversion`](crate::Stat::aversion)) is this; yields the new
+    /// Stat. 1 round trip. Refused with `NoNode`, `NoAuth`, `BadVersion`, `InvalidAcl`.
+    fn set_acl(&self, path: &NodePath, acl: impl Into<Arc<[Acl]>>, version: Version) -> Call<SetAcl> {
+        self.call(SetAcl { path: path.clone(), acl: acl.into(), version })
+    }
+
+    /// Carries out several reads; each has an outcome of its own. 1 round trip.
+    fn multi_read(&self, operations: Vec<ReadOp>) -> Call<MultiRead> {
+        self.call(MultiRead { operations })
+    }
+
+    /// Proves an identity, on this connection and all later ones: see [`Auth`]. 1 round trip.
+    fn authenticate(&self, scheme: impl Into<String>, credentials: impl Into<Secret>) -> Call<Auth> {
+        self.call(Auth { scheme: scheme.into(), credentials: credentials.into() })
+    }
+
+    /// Who the server takes us for. 1 round trip.
+    fn who_am_i(&self) -> Call<WhoAmI> {
+        self.call(WhoAmI)
+    }
+
+    /// The configuration of the ensemble, a `server.<id>=..` in each line. 1 round trip.
+    fn config(&self) -> Call<GetConfig> {
+        self.call(GetConfig)
+    }
+
+    /// Changes the configuration of the ensemble; yields the new one. 1 round trip. Refused with `ReconfigDisabled`, `NoAuth`,
+    /// `BadVersion`, `Unimplemented` by a server that stands alone.
+    fn reconfigure(&self, reconfig: Reconfig) -> Call<Reconfig> {
+        self.call(reconfig)
     }
 
     /// Carries out several writes and checks, all or none. 1 round trip. Refused with

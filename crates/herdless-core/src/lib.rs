@@ -33,13 +33,14 @@ mod path;
 mod reply;
 mod request;
 mod response;
+mod secret;
 mod session;
 mod sync;
 mod time;
 mod watch;
 mod watch_table;
 
-pub use acl::{Acl, Permissions};
+pub use acl::{Acl, Identity, Permissions};
 pub use chroot::Chroot;
 pub use client::{Call, Client, ClientExt};
 pub use error::{Error, Refusal};
@@ -47,12 +48,13 @@ pub use node::{CreateMode, Stat, Version, Zxid};
 pub use oneshot::{Completion, OneShot};
 pub use op::{Operation, Watched};
 pub use path::{NodePath, PathError, PathErrorKind};
-pub use reply::{Answer, Created, MultiReply, Reply};
+pub use reply::{Answer, Created, MultiReply, ReadReply, Reply};
 pub use request::{
-    Create, Delete, Exists, FindOwn, GetChildren, GetData, GetEphemerals, Multi, MultiOp, Release, Request, SetData,
-    Sync,
+    Auth, Create, Delete, Exists, FindOwn, GetAcl, GetAllChildrenNumber, GetChildren, GetConfig, GetData,
+    GetEphemerals, Multi, MultiOp, MultiRead, ReadOp, Reconfig, Release, Request, SetAcl, SetData, Sync, WhoAmI,
 };
 pub use response::{Outcome, Response, ResponseSource, Undo};
+pub use secret::Secret;
 pub use session::{
     AttemptId, Lease, Session, SessionCell, SessionChanges, SessionId, SessionLost, SessionSource, SessionState,
 };

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
-    Answer, Create, Created, Delete, Error, Exists, FindOwn, GetChildren, GetData, GetEphemerals, Multi, MultiReply,
-    NodePath, Release, Reply, Request, SetData, Stat, Sync, Watch,
+    Acl, Answer, Auth, Create, Created, Delete, Error, Exists, FindOwn, GetAcl, GetAllChildrenNumber, GetChildren,
+    GetConfig, GetData, GetEphemerals, Identity, Multi, MultiRead, MultiReply, NodePath, ReadReply, Reconfig, Release,
+    Reply, Request, SetAcl, SetData, Stat, Sync, Watch, WhoAmI,
 };
 
 /// An operation: a request that knows the type of its own outcome.
@@ -50,8 +51,16 @@ operations! {
     SetData => Stat, Reply::Set(stat) => stat;
     GetChildren => (Vec<String>, Stat), Reply::Children(names, stat) => (names, stat);
     GetEphemerals => Vec<NodePath>, Reply::Ephemerals(paths) => paths;
+    GetAllChildrenNumber => u32, Reply::AllChildrenNumber(count) => count;
+    GetAcl => (Vec<Acl>, Stat), Reply::Acl(acl, stat) => (acl, stat);
+    SetAcl => Stat, Reply::Set(stat) => stat;
     Sync => (), Reply::Synced(_) => ();
     Multi => Vec<MultiReply>, Reply::Multi(replies) => replies;
+    MultiRead => Vec<Result<ReadReply, Error>>, Reply::MultiRead(replies) => replies;
+    Auth => (), Reply::Authenticated => ();
+    WhoAmI => Vec<Identity>, Reply::Identities(identities) => identities;
+    GetConfig => (Bytes, Stat), Reply::Data(data, stat) => (data, stat);
+    Reconfig => (Bytes, Stat), Reply::Data(data, stat) => (data, stat);
     Release => bool, Reply::Released(was_there) => was_there;
     FindOwn => Option<Created>, Reply::Found(found) => found;
 }

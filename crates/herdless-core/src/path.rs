@@ -113,6 +113,15 @@ impl NodePath {
         if below.is_root() && !self.is_root() { Self(format!("{}/", self.0).into()) } else { self.nest(below) }
     }
 
+    /// Whether this is a descendant of `other`.
+    pub fn is_below(&self, other: &Self) -> bool {
+        match self.as_str().strip_prefix(other.as_str()) {
+            Some(rest) if other.is_root() => !rest.is_empty(),
+            Some(rest) => rest.starts_with('/'),
+            None => false,
+        }
+    }
+
     /// This path as seen from `root`: the inverse of [`nest`](Self::nest). `None` when it is not underneath.
     pub fn relative_to(&self, root: &Self) -> Option<Self> {
         if root.is_root() {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{NodePath, Stat, Watch};
+use crate::{Acl, Error, Identity, NodePath, Stat, Watch};
 
 /// The reply to a [`Request`](crate::Request) that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,18 +14,28 @@ pub enum Reply {
     Deleted,
     /// To `Exists`: the node's Stat, or `None` where there is no node.
     Exists(Option<Stat>),
-    /// To `GetData`.
+    /// To `GetData`, `GetConfig` and `Reconfig`.
     Data(Bytes, Stat),
-    /// To `SetData`.
+    /// To `SetData` and `SetAcl`.
     Set(Stat),
     /// To `GetChildren`: the names, without the parent's path, in no order, and the parent's Stat.
     Children(Vec<String>, Stat),
     /// To `GetEphemerals`: the whole paths.
     Ephemerals(Vec<NodePath>),
+    /// To `GetAllChildrenNumber`.
+    AllChildrenNumber(u32),
+    /// To `GetAcl`.
+    Acl(Vec<Acl>, Stat),
     /// To `Sync`: the path that was named.
     Synced(NodePath),
     /// To `Multi`, one result per operation.
     Multi(Vec<MultiReply>),
+    /// To `MultiRead`, one outcome per read.
+    MultiRead(Vec<Result<ReadReply, Error>>),
+    /// To `Auth`.
+    Authenticated,
+    /// To `WhoAmI`.
+    Identities(Vec<Identity>),
     /// To `Release`: whether the node was still there, and ours.
     Released(bool),
     /// To `FindOwn`: the node, if the creation happened.
@@ -56,6 +66,16 @@ pub enum MultiReply {
     Set(Stat),
     /// Of `Check`.
     Checked,
+}
+
+/// What one operation of a [`MultiRead`](crate::MultiRead) has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "one for each kind of ReadOp")]
+pub enum ReadReply {
+    /// By `GetData`.
+    Data(Bytes, Stat),
+    /// By `GetChildren`: the names, in no order.
+    Children(Vec<String>),
 }
 
 /// A reply and, where the request asked for one and the backend left one, the watch.

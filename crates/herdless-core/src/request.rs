@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Acl, CreateMode, NodePath, SessionId, Version, Zxid};
+use crate::{Acl, CreateMode, NodePath, Secret, SessionId, Version, Zxid};
 
 /// One request, as every layer from recipe to tree sees it.
 ///
@@ -27,10 +27,26 @@ pub enum Request {
     GetChildren(GetChildren),
     /// List the session's own ephemeral nodes.
     GetEphemerals(GetEphemerals),
+    /// Count a node's descendants.
+    GetAllChildrenNumber(GetAllChildrenNumber),
+    /// Read a node's access control list.
+    GetAcl(GetAcl),
+    /// Set a node's access control list.
+    SetAcl(SetAcl),
     /// Catch up with the leader.
     Sync(Sync),
     /// Several writes, all or none.
     Multi(Multi),
+    /// Several reads in one request.
+    MultiRead(MultiRead),
+    /// Prove an identity.
+    Auth(Auth),
+    /// List one's identities.
+    WhoAmI(WhoAmI),
+    /// Read the configuration of the ensemble.
+    GetConfig(GetConfig),
+    /// Change the configuration of the ensemble.
+    Reconfig(Reconfig),
     /// Delete a node of one's own, for certain.
     Release(Release),
     /// Look for a node of one's own whose creation was not answered.
@@ -107,6 +123,32 @@ pub struct GetEphemerals {
     pub prefix: NodePath,
 }
 
+/// Count a node's descendants, at any depth (ZooKeeper 3.6 and later).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetAllChildrenNumber {
+    /// The path.
+    pub path: NodePath,
+}
+
+/// Read a node's access control list. To a caller without the permission `ADMIN` the server leaves the password's hash out
+/// of the `digest` entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetAcl {
+    /// The path.
+    pub path: NodePath,
+}
+
+/// Set a node's access control list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAcl {
+    /// The path.
+    pub path: NodePath,
+    /// The new list.
+    pub acl: Arc<[Acl]>,
+    /// The version that the old list must have: [`Stat::aversion`](crate::Stat::aversion), not that of the data.
+    pub version: Version,
+}
+
 /// Catch up: reads after it on this session reflect every write that was committed before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sync {
@@ -142,6 +184,60 @@ pub enum MultiOp {
         /// The version that the data must have.
         version: Version,
     },
+}
+
+/// Several reads in one request (ZooKeeper 3.6 and later). Each has an outcome of its own; all see the same state of the tree
+/// only where nobody writes meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MultiRead {
+    /// The reads, in order.
+    pub operations: Vec<ReadOp>,
+}
+
+/// One operation of a [`MultiRead`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these two are what the protocol allows")]
+pub enum ReadOp {
+    /// Read a node's data.
+    GetData(NodePath),
+    /// List a node's children.
+    GetChildren(NodePath),
+}
+
+/// Prove an identity to the server. It is proven again on every connection from then on, before anything else is sent, also in
+/// later sessions.
+///
+/// An identity that the server does not accept is the end of the client, as it is of ZooKeeper's own: the server hangs up, and
+/// everything ends with [`AuthFailed`](crate::Refusal::AuthFailed).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// How: `digest`, or what else the server knows.
+    pub scheme: String,
+    /// The proof in the scheme's notation; of `digest` `user:password`.
+    pub credentials: Secret,
+}
+
+/// List one's identities as the server knows them (ZooKeeper 3.7 and later).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WhoAmI;
+
+/// Read the configuration of the ensemble: the data of `/zookeeper/config`, which a chroot does not hide. Empty on a server
+/// that stands alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GetConfig;
+
+/// Change the configuration of the ensemble, either by who joins and who leaves or to a whole new one. The server must allow
+/// it (`reconfigEnabled`), and the caller needs `WRITE` on `/zookeeper/config`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reconfig {
+    /// Servers to add or change, `server.<id>=<address>;..`, comma-separated.
+    pub joining: Option<String>,
+    /// The ids of servers to remove, comma-separated.
+    pub leaving: Option<String>,
+    /// All servers of the new configuration, in place of the two above.
+    pub members: Option<String>,
+    /// The version that the present configuration must have; −1 for any.
+    pub version: i64,
 }
 
 /// Delete a node that this session made, and keep at it over reconnects until it is gone or the session is.
@@ -201,8 +297,16 @@ impl Request {
             Self::SetData(_) => "set_data",
             Self::GetChildren(_) => "get_children",
             Self::GetEphemerals(_) => "get_ephemerals",
+            Self::GetAllChildrenNumber(_) => "get_all_children_number",
+            Self::GetAcl(_) => "get_acl",
+            Self::SetAcl(_) => "set_acl",
             Self::Sync(_) => "sync",
             Self::Multi(_) => "multi",
+            Self::MultiRead(_) => "multi_read",
+            Self::Auth(_) => "auth",
+            Self::WhoAmI(_) => "who_am_i",
+            Self::GetConfig(_) => "get_config",
+            Self::Reconfig(_) => "reconfig",
             Self::Release(_) => "release",
             Self::FindOwn(_) => "find_own",
             Self::CloseSession => "close_session",
@@ -222,6 +326,9 @@ impl Request {
             | Self::GetData(GetData { path, .. })
             | Self::SetData(SetData { path, .. })
             | Self::GetChildren(GetChildren { path, .. })
+            | Self::GetAllChildrenNumber(GetAllChildrenNumber { path })
+            | Self::GetAcl(GetAcl { path })
+            | Self::SetAcl(SetAcl { path, .. })
             | Self::Sync(Sync { path })
             | Self::Release(Release { path, .. }) => (path, false),
             Self::Multi(multi) => {
@@ -236,7 +343,14 @@ impl Request {
                 }
                 return;
             }
-            Self::CloseSession => return,
+            Self::MultiRead(multi) => {
+                for operation in &mut multi.operations {
+                    let (ReadOp::GetData(path) | ReadOp::GetChildren(path)) = operation;
+                    *path = f(path, false);
+                }
+                return;
+            }
+            Self::Auth(_) | Self::WhoAmI(_) | Self::GetConfig(_) | Self::Reconfig(_) | Self::CloseSession => return,
         };
         *path = f(path, is_prefix);
     }

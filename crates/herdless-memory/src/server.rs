@@ -8,9 +8,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 use herdless_core::{
-    Answer, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex, NodePath, OneShot, Outcome, Reply,
-    Request, Response, Session, SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchKind, WatchOutcome,
-    WatchTable, Zxid,
+    Answer, Auth, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex, NodePath, OneShot, Outcome,
+    Refusal, Reply, Request, Response, Session, SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchKind,
+    WatchOutcome, WatchTable, Zxid,
 };
 
 use crate::client::{Late, MemoryClient};
@@ -39,6 +39,8 @@ struct State<L: Locks> {
     clients: BTreeMap<u64, Endpoint<L>>,
     last_session: i64,
     wake_ups: u64,
+    /// What the nodes' times say, in milliseconds.
+    now_ms: i64,
 }
 
 /// The server's and the client's side of one client.
@@ -50,7 +52,10 @@ struct Endpoint<L: Locks> {
     id: SessionId,
     attempts: Arc<AtomicU64>,
     is_connected: bool,
-    is_closed: bool,
+    /// Why nothing is accepted any more.
+    end: Option<Error>,
+    /// What it has proven, and proves again in its next session.
+    identities: Vec<Auth>,
     seen: Zxid,
     watches: WatchTable<WatchCell<L>>,
     waiting: Vec<(Request, Slot<L>)>,
@@ -106,7 +111,9 @@ impl Default for Backend<StdLocks> {
 impl<L: Locks> Backend<L> {
     /// A server with an empty tree, on the locks of `L`.
     pub fn with_locks() -> Self {
-        let state = State { tree: Tree::new(Zxid(1)), clients: BTreeMap::new(), last_session: 0, wake_ups: 0 };
+        let mut tree = Tree::new(Zxid(1));
+        tree.allow_ttl(true);
+        let state = State { tree, clients: BTreeMap::new(), last_session: 0, wake_ups: 0, now_ms: 0 };
         Self { shared: Arc::new(Shared { state: L::Mutex::new(state) }) }
     }
 
@@ -123,7 +130,8 @@ impl<L: Locks> Backend<L> {
                 id,
                 attempts,
                 is_connected: true,
-                is_closed: false,
+                end: None,
+                identities: Vec::new(),
                 seen: state.tree.last_zxid(),
                 watches: WatchTable::default(),
                 waiting: Vec::new(),
@@ -171,12 +179,17 @@ impl<L: Locks> Backend<L> {
         self.shared.state.with(|state| look(&state.tree))
     }
 
-    /// Removes the containers that have had children and have none now, as a server does from time to time.
+    /// Removes the containers that have had children and have none now, as a server does from time to time, and the nodes whose
+    /// time to live is over.
     pub fn reap_containers(&self) {
+        self.shared.with(|state, after| state.reap(after));
+    }
+
+    /// Lets the server's clock go on, and removes the nodes whose time to live is over. Sessions do not depend on it.
+    pub fn pass(&self, time: Duration) {
         self.shared.with(|state, after| {
-            let mut fired = Fired::new();
-            state.tree.reap_containers(&mut fired);
-            state.deliver(fired, after);
+            state.now_ms = state.now_ms.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+            state.reap(after);
         });
     }
 
@@ -215,6 +228,12 @@ impl<L: Locks> Shared<L> {
 }
 
 impl<L: Locks> State<L> {
+    fn reap(&mut self, after: &mut Aftermath) {
+        let mut fired = Fired::new();
+        self.tree.reap(self.now_ms, &mut fired);
+        self.deliver(fired, after);
+    }
+
     fn open_session(&mut self, key: u64, attempts: &Arc<AtomicU64>) -> (SessionId, Arc<SessionCell>) {
         self.last_session += 1;
         let id = SessionId(self.last_session);
@@ -229,9 +248,12 @@ impl<L: Locks> State<L> {
     }
 
     fn submit(&mut self, key: u64, request: Request, after: &mut Aftermath) -> Response {
-        let Some(endpoint) = self.clients.get_mut(&key).filter(|endpoint| !endpoint.is_closed) else {
+        let Some(endpoint) = self.clients.get_mut(&key) else {
             return Response::ready(Err(Error::Closed));
         };
+        if let Some(end) = &endpoint.end {
+            return Response::ready(Err(end.clone()));
+        }
         if !endpoint.is_connected {
             let slot = Slot::<L>::default();
             endpoint.waiting.push((request, slot.clone()));
@@ -247,16 +269,21 @@ impl<L: Locks> State<L> {
             return Err(Error::Closed);
         };
         let mut fired = Fired::new();
-        let outcome = self.tree.apply(id, request, 0, &mut fired);
+        let outcome = self.tree.apply(id, request, self.now_ms, &mut fired);
         // The events are told before the reply is: the watch has fired by the time the reply is ready.
         self.deliver(fired, after);
         let last_zxid = self.tree.last_zxid();
         let Some(endpoint) = self.clients.get_mut(&key) else {
             return Err(Error::Closed);
         };
-        if *request == Request::CloseSession && outcome.is_ok() {
-            endpoint.is_closed = true;
-            endpoint.end(&Error::Closed, after);
+        match (request, &outcome) {
+            (Request::CloseSession, Ok(_)) => endpoint.end(Error::Closed, after),
+            // As of a server: the session goes when its time is over, and the client is told at once.
+            (Request::Auth(_), Err(_)) => endpoint.end(Refusal::AuthFailed.into(), after),
+            (Request::Auth(auth), Ok(_)) if !endpoint.identities.contains(auth) => {
+                endpoint.identities.push(auth.clone())
+            }
+            _ => {}
         }
         match &mut endpoint.lose_after {
             Some(0) => {
@@ -294,18 +321,24 @@ impl<L: Locks> State<L> {
     }
 
     fn expire(&mut self, key: u64, after: &mut Aftermath) {
-        let Some(endpoint) = self.clients.get_mut(&key).filter(|endpoint| !endpoint.is_closed) else {
+        let Some(endpoint) = self.clients.get_mut(&key) else {
             return;
         };
-        let (id, attempts) = (endpoint.id, endpoint.attempts.clone());
+        let (id, attempts, is_closed) = (endpoint.id, endpoint.attempts.clone(), endpoint.end.is_some());
         let mut fired = Fired::new();
         self.tree.close_session(id, &mut fired);
         self.deliver(fired, after);
+        if is_closed {
+            return;
+        }
         let (id, session) = self.open_session(key, &attempts);
         let Some(endpoint) = self.clients.get_mut(&key) else {
             return;
         };
-        endpoint.end(&Error::SessionExpired, after);
+        endpoint.lose_session(&Error::SessionExpired, after);
+        for auth in &endpoint.identities {
+            let _ = self.tree.apply(id, &Request::Auth(auth.clone()), self.now_ms, &mut Fired::new());
+        }
         endpoint.id = id;
         let current = Session::new(session.clone());
         after.sessions.push(endpoint.current.with(|old| std::mem::replace(old, current)));
@@ -320,7 +353,7 @@ impl<L: Locks> State<L> {
         endpoint.is_connected = false;
         after.wakers.extend(endpoint.session.set(SessionState::Suspended));
         let id = endpoint.id;
-        self.tree.forget_watches(id);
+        self.tree.disconnect(id);
     }
 
     fn reconnect(&mut self, key: u64, after: &mut Aftermath) {
@@ -332,6 +365,9 @@ impl<L: Locks> State<L> {
         let (id, seen) = (endpoint.id, endpoint.seen);
         let waiting = std::mem::take(&mut endpoint.waiting);
         let mut fired = Fired::new();
+        for auth in &endpoint.identities {
+            let _ = self.tree.apply(id, &Request::Auth(auth.clone()), self.now_ms, &mut fired);
+        }
         for kind in [WatchKind::Data, WatchKind::Exists, WatchKind::Children] {
             for path in endpoint.watches.paths(kind) {
                 self.tree.rearm(id, kind, path, seen, &mut fired);
@@ -346,8 +382,14 @@ impl<L: Locks> State<L> {
 }
 
 impl<L: Locks> Endpoint<L> {
+    /// The client is over.
+    fn end(&mut self, error: Error, after: &mut Aftermath) {
+        self.lose_session(&error, after);
+        self.end = Some(error);
+    }
+
     /// The session is over: what was bound to it is told.
-    fn end(&mut self, error: &Error, after: &mut Aftermath) {
+    fn lose_session(&mut self, error: &Error, after: &mut Aftermath) {
         after.wakers.extend(self.session.set(SessionState::Lost));
         after.watches.extend(self.watches.drain().into_iter().map(|cell| cell.put(Err(error.clone()))));
         for (_, slot) in std::mem::take(&mut self.waiting) {

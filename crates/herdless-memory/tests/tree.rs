@@ -305,7 +305,7 @@ fn a_container_goes_when_its_last_child_has_gone() {
     create(&mut tree, "/used", CreateMode::Container).unwrap();
     create(&mut tree, "/used/child", CreateMode::Ephemeral).unwrap();
     let reaped = |tree: &mut Tree| {
-        tree.reap_containers(&mut Fired::new());
+        tree.reap(0, &mut Fired::new());
         (tree.stat(&path("/unused")).is_none(), tree.stat(&path("/used")).is_none())
     };
     assert_eq!(reaped(&mut tree), (false, false));

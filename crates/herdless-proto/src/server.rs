@@ -130,12 +130,6 @@ impl Machine {
                 Err(ReadError::BadArguments) => Refusal::BadArguments,
                 Err(ReadError::Malformed(_)) => Refusal::Marshalling,
             },
-            None if code == AUTH => {
-                // Nobody is told here who he is, so every scheme is an unknown one. With zxid 0 (seen on 3.8.0).
-                self.closing = true;
-                self.header(xid, 0, Refusal::AuthFailed.code());
-                return Ok(None);
-            }
             None if is_known_to_others(code) => Refusal::Unimplemented,
             None => {
                 // With zxid −1 (seen on 3.8.0).
@@ -158,6 +152,12 @@ impl Machine {
     /// Answers a request. Events that the request's own change fires come before (see [`notify`](Self::notify)).
     pub fn reply(&mut self, ticket: &Ticket, last_zxid: i64, outcome: &Result<Reply, Error>) {
         self.closing |= matches!(outcome, Ok(Reply::Closed));
+        if ticket.shape == Shape::Plain(OpCode::Auth) {
+            // With zxid 0 (seen on 3.8.0), and whoever cannot prove what he claims is let go.
+            self.closing |= outcome.is_err();
+            let code = if outcome.is_ok() { 0 } else { Refusal::AuthFailed.code() };
+            return self.header(ticket.xid, 0, code);
+        }
         match outcome {
             Ok(Reply::Exists(None)) => self.header(ticket.xid, last_zxid, Refusal::NoNode.code()),
             Ok(reply) => self.write(|w| {
@@ -207,15 +207,11 @@ impl Machine {
     }
 }
 
-/// `ZooDefs.OpCode.auth`.
-const AUTH: i32 = 100;
-
 /// The operations of Apache ZooKeeper 3.8 that are not spoken here. They are refused, but unlike an operation that does
 /// not exist they are no reason to hang up.
 fn is_known_to_others(code: i32) -> bool {
-    // get and set ACL; reconfig, check and remove watches; delete a container; multi of reads; SASL; count children,
-    // SetWatches2, addWatch, whoAmI
-    matches!(code, 6 | 7 | 16..=18 | 20 | 22 | 102 | 104..=107)
+    // check and remove watches; delete a container; SASL; SetWatches2, addWatch
+    matches!(code, 17 | 18 | 20 | 102 | 105 | 106)
 }
 
 const SESSION_EXPIRED: i32 = -112;

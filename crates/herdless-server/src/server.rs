@@ -29,6 +29,7 @@ pub struct Builder {
     session_timeouts: RangeInclusive<Duration>,
     max_connections: usize,
     allow_remote: bool,
+    allow_ttl: bool,
 }
 
 /// Why a server does not start.
@@ -55,6 +56,7 @@ impl Default for Builder {
             session_timeouts: Duration::from_secs(4)..=Duration::from_secs(40),
             max_connections: 1024,
             allow_remote: false,
+            allow_ttl: false,
         }
     }
 }
@@ -70,6 +72,13 @@ impl Builder {
     /// How many connections there may be; more are closed at once. The default is 1024.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
+        self
+    }
+
+    /// Whether nodes with a time to live may be created (`zookeeper.extendedTypesEnabled`). The default is no, as of Apache
+    /// ZooKeeper.
+    pub fn allow_ttl(mut self, allow: bool) -> Self {
+        self.allow_ttl = allow;
         self
     }
 
@@ -153,7 +162,7 @@ const REAP_INTERVAL: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(1);
 
 async fn serve(listener: TcpListener, options: Builder, stop: Arc<Notify>) {
-    let shared = Arc::new(Shared::new(options.session_timeouts, unix_time()));
+    let shared = Arc::new(Shared::new(options.session_timeouts, options.allow_ttl, unix_time()));
     let mut connections = JoinSet::new();
     let mut reap = tokio::time::interval(REAP_INTERVAL);
     let next_expiry = tokio::time::sleep(Duration::ZERO);
@@ -169,7 +178,7 @@ async fn serve(listener: TcpListener, options: Builder, stop: Arc<Notify>) {
                     // A reply that waits for more to come is a reply that waits.
                     let _ = stream.set_nodelay(true);
                     tracing::debug!(%peer, "accepted");
-                    connections.spawn(Connection::new(shared.clone(), stream));
+                    connections.spawn(Connection::new(shared.clone(), stream, peer.ip()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: some will come free.
@@ -186,7 +195,7 @@ async fn serve(listener: TcpListener, options: Builder, stop: Arc<Notify>) {
                 wakers.wake();
                 next_expiry.as_mut().reset(shared.state.with(|state| state.next_expiry()));
             }
-            _ = reap.tick() => shared.state.with(|state| state.reap_containers()).wake(),
+            _ = reap.tick() => shared.state.with(|state| state.reap()).wake(),
         }
     }
     drop(listener);

@@ -1,12 +1,13 @@
 //! What all connections share: the tree, the sessions, and what is to be sent to whom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use herdless_core::{Mutex, Reply, Request, SessionId, StdMutex, Zxid};
+use herdless_core::{Identity, Mutex, Reply, Request, SessionId, StdMutex, Zxid};
 use herdless_memory::{Fired, Tree};
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
 use herdless_proto::server::{Incoming, Machine, ReceiveError, Ticket};
@@ -41,6 +42,7 @@ struct Session {
 /// One connection, as the others see it.
 struct Link {
     machine: Machine,
+    peer: IpAddr,
     session: Option<SessionId>,
     waker: Option<Waker>,
     is_closing: bool,
@@ -61,12 +63,14 @@ impl Wakers {
 const MAX_UNSENT: usize = 16 << 20;
 
 impl Shared {
-    pub(crate) fn new(timeouts: RangeInclusive<Duration>, now: Duration) -> Self {
+    pub(crate) fn new(timeouts: RangeInclusive<Duration>, allow_ttl: bool, now: Duration) -> Self {
         // The first change is numbered by the time, in 2^-20 milliseconds: so a server that is started again begins
         // beyond every change that a client, or a fencing token, has seen of the last.
         let first = i64::try_from(now.as_millis()).map_or(1, |millis| (millis << 20) + 1);
+        let mut tree = Tree::new(Zxid(first));
+        tree.allow_ttl(allow_ttl);
         let state = State {
-            tree: Tree::new(Zxid(first)),
+            tree,
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
             links: BTreeMap::new(),
@@ -79,9 +83,9 @@ impl Shared {
 }
 
 impl State {
-    pub(crate) fn open_link(&mut self) -> u64 {
+    pub(crate) fn open_link(&mut self, peer: IpAddr) -> u64 {
         self.last_link += 1;
-        let link = Link { machine: Machine::new(), session: None, waker: None, is_closing: self.is_closing };
+        let link = Link { machine: Machine::new(), peer, session: None, waker: None, is_closing: self.is_closing };
         self.links.insert(self.last_link, link);
         self.last_link
     }
@@ -93,7 +97,7 @@ impl State {
         };
         if let Some(record) = self.sessions.get_mut(&session).filter(|record| record.link == Some(id)) {
             record.link = None;
-            self.tree.forget_watches(session);
+            self.tree.disconnect(session);
         }
     }
 
@@ -124,7 +128,7 @@ impl State {
         wakers: &mut Wakers,
     ) -> Result<bool, ReceiveError> {
         let now = Instant::now();
-        let now_ms = i64::try_from(unix_time().as_millis()).unwrap_or(i64::MAX);
+        let now_ms = unix_ms();
         let mut is_sooner = false;
         loop {
             let zxid = self.tree.last_zxid().0;
@@ -195,6 +199,8 @@ impl State {
         if let Some(link) = self.links.get_mut(&id) {
             link.session = Some(session);
             link.machine.accept(&accepted);
+            let address = Identity { scheme: "ip".into(), id: link.peer.to_string() };
+            self.tree.identify(session, address);
         }
         tracing::debug!(%session, ?timeout, is_new, "session");
         true
@@ -221,7 +227,7 @@ impl State {
             return None;
         }
         if let Some(old) = record.link {
-            self.tree.forget_watches(id);
+            self.tree.disconnect(id);
             if let Some(link) = self.links.get_mut(&old) {
                 link.session = None;
             }
@@ -318,9 +324,9 @@ impl State {
         wakers
     }
 
-    pub(crate) fn reap_containers(&mut self) -> Wakers {
+    pub(crate) fn reap(&mut self) -> Wakers {
         let (mut fired, mut wakers) = (Fired::new(), Wakers::default());
-        self.tree.reap_containers(&mut fired);
+        self.tree.reap(unix_ms(), &mut fired);
         self.notify(fired, &mut wakers);
         wakers
     }
@@ -340,4 +346,8 @@ impl State {
 #[expect(clippy::disallowed_methods, reason = "a server keeps the time of its nodes")]
 pub(crate) fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn unix_ms() -> i64 {
+    i64::try_from(unix_time().as_millis()).unwrap_or(i64::MAX)
 }

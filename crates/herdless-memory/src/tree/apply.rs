@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use herdless_core::{
-    Create, CreateMode, Created, Delete, Error, Exists, FindOwn, GetChildren, GetData, GetEphemerals, Multi, MultiOp,
-    MultiReply, NodePath, Permissions, Refusal, Release, Reply, Request, SessionId, SetData, Stat, Sync, Version,
-    WatchKind, Zxid,
+    Auth, Create, CreateMode, Created, Delete, Error, Exists, FindOwn, GetAcl, GetAllChildrenNumber, GetChildren,
+    GetData, GetEphemerals, Multi, MultiOp, MultiReply, NodePath, Permissions, ReadOp, ReadReply, Refusal, Release,
+    Reply, Request, SessionId, SetAcl, SetData, Stat, Sync, Version, WatchKind, Zxid,
 };
 
 use super::node::Node;
-use super::{Change, Fired, Tree};
+use super::{Change, Fired, Tree, access};
 
 /// How to take a change back, for a multi that fails further on.
 enum Undo {
@@ -58,6 +58,9 @@ impl Tree {
             Request::Multi(multi) => {
                 self.write(session, now_ms, fired, |tree, transaction| tree.multi(multi, transaction).map(Reply::Multi))
             }
+            Request::SetAcl(set) => {
+                self.write(session, now_ms, fired, |tree, transaction| Ok(Reply::Set(tree.set_acl(set, transaction)?)))
+            }
             Request::Release(release) => self.release(session, release, now_ms, fired),
             Request::Exists(Exists { path, watch }) => {
                 let stat = self.stat(path);
@@ -67,7 +70,7 @@ impl Tree {
                 Ok(Reply::Exists(stat))
             }
             Request::GetData(GetData { path, watch }) => {
-                let node = self.readable(path)?;
+                let node = self.readable(session, path)?;
                 let reply = Reply::Data(node.data.clone(), node.stat());
                 if *watch {
                     self.watches.add(session, WatchKind::Data, path);
@@ -75,8 +78,8 @@ impl Tree {
                 Ok(reply)
             }
             Request::GetChildren(GetChildren { path, watch }) => {
-                let node = self.readable(path)?;
-                let reply = Reply::Children(node.children.iter().map(|name| name.to_string()).collect(), node.stat());
+                let node = self.readable(session, path)?;
+                let reply = Reply::Children(node.names(), node.stat());
                 if *watch {
                     self.watches.add(session, WatchKind::Children, path);
                 }
@@ -92,6 +95,21 @@ impl Tree {
                 });
                 Ok(Reply::Found(found))
             }
+            Request::GetAllChildrenNumber(GetAllChildrenNumber { path }) => {
+                self.readable(session, path)?;
+                let below = self.nodes.keys().filter(|node| node.is_below(path)).count();
+                Ok(Reply::AllChildrenNumber(u32::try_from(below).unwrap_or(u32::MAX)))
+            }
+            Request::GetAcl(GetAcl { path }) => self.acl(session, path).map_err(Error::Refused),
+            Request::MultiRead(multi) => {
+                let reads = multi.operations.iter().map(|read| self.read(session, read).map_err(Error::Refused));
+                Ok(Reply::MultiRead(reads.collect()))
+            }
+            Request::Auth(auth) => self.prove(session, auth).map_err(Error::Refused),
+            Request::WhoAmI(_) => Ok(Reply::Identities(self.identities(session).iter().map(access::user).collect())),
+            // A server that stands alone.
+            Request::GetConfig(_) => Ok(Reply::Data(Bytes::new(), Stat::default())),
+            Request::Reconfig(_) => Err(Refusal::ReconfigDisabled.into()),
             Request::Sync(Sync { path }) => Ok(Reply::Synced(path.clone())),
             Request::CloseSession => {
                 self.close_session(session, fired);
@@ -119,31 +137,75 @@ impl Tree {
         reply
     }
 
-    fn readable(&self, path: &NodePath) -> Result<&Node, Refusal> {
+    fn permits(&self, session: SessionId, node: &Node, permission: Permissions) -> bool {
+        access::permits(&node.acl, self.identities(session), permission)
+    }
+
+    fn readable(&self, session: SessionId, path: &NodePath) -> Result<&Node, Refusal> {
         let node = self.nodes.get(path).ok_or(Refusal::NoNode)?;
-        if node.permits(Permissions::READ) { Ok(node) } else { Err(Refusal::NoAuth) }
+        if self.permits(session, node, Permissions::READ) { Ok(node) } else { Err(Refusal::NoAuth) }
+    }
+
+    fn read(&self, session: SessionId, read: &ReadOp) -> Result<ReadReply, Refusal> {
+        Ok(match read {
+            ReadOp::GetData(path) => {
+                let node = self.readable(session, path)?;
+                ReadReply::Data(node.data.clone(), node.stat())
+            }
+            ReadOp::GetChildren(path) => ReadReply::Children(self.readable(session, path)?.names()),
+        })
+    }
+
+    /// `FinalRequestProcessor.handleGetACLRequest`.
+    fn acl(&self, session: SessionId, path: &NodePath) -> Result<Reply, Refusal> {
+        let node = self.nodes.get(path).ok_or(Refusal::NoNode)?;
+        let is_admin = self.permits(session, node, Permissions::ADMIN);
+        if !is_admin && !self.permits(session, node, Permissions::READ) {
+            return Err(Refusal::NoAuth);
+        }
+        let acl = node.acl.iter().map(|acl| if is_admin { acl.clone() } else { access::redacted(acl) });
+        Ok(Reply::Acl(acl.collect(), node.stat()))
+    }
+
+    fn set_acl(&mut self, set: &SetAcl, transaction: &Transaction) -> Result<Stat, Refusal> {
+        let node = self.nodes.get(&set.path).ok_or(Refusal::NoNode)?;
+        let acl = access::resolve(&set.acl, self.identities(transaction.session))?;
+        if !self.permits(transaction.session, node, Permissions::ADMIN) {
+            return Err(Refusal::NoAuth);
+        }
+        let node = self.nodes.get_mut(&set.path).ok_or(Refusal::NoNode)?;
+        expect_version(node.acl_version, set.version)?;
+        node.acl = acl;
+        node.acl_version = next_version(node.acl_version);
+        Ok(node.stat())
+    }
+
+    fn prove(&mut self, session: SessionId, auth: &Auth) -> Result<Reply, Refusal> {
+        self.identify(session, access::identify(auth)?);
+        Ok(Reply::Authenticated)
     }
 
     fn ephemerals(&self, session: SessionId, prefix: &NodePath) -> impl Iterator<Item = &NodePath> {
         let prefix = prefix.as_str().to_owned();
-        self.sessions.get(&session).into_iter().flatten().filter(move |path| path.as_str().starts_with(&prefix))
+        let own = self.sessions.get(&session).into_iter().flat_map(|open| &open.ephemerals);
+        own.filter(move |path| path.as_str().starts_with(&prefix))
     }
 
     /// `PrepRequestProcessor.pRequest2TxnCreate`, check by check in its order.
     fn create(&mut self, create: &Create, transaction: &mut Transaction) -> Result<Created, Refusal> {
-        if matches!(create.mode, CreateMode::PersistentWithTtl(_) | CreateMode::PersistentSequentialWithTtl(_)) {
-            // What Apache ZooKeeper says unless `extendedTypesEnabled` is set.
+        let time_to_live = match create.mode {
+            CreateMode::PersistentWithTtl(limit) | CreateMode::PersistentSequentialWithTtl(limit) => Some(limit),
+            _ => None,
+        };
+        if time_to_live.is_some() && !self.allows_ttl {
             return Err(Refusal::Unimplemented);
         }
         if create.path.is_root() && !create.mode.is_sequential() {
             return Err(Refusal::NodeExists);
         }
-        // Identities other than "anyone" are not known here; a list that would not be enforced is not accepted.
-        if create.acl.is_empty() || create.acl.iter().any(|acl| acl.scheme != "world" || acl.id != "anyone") {
-            return Err(Refusal::InvalidAcl);
-        }
+        let acl = access::resolve(&create.acl, self.identities(transaction.session))?;
         let parent = self.parent_of_new(&create.path)?;
-        if !parent.permits(Permissions::CREATE) {
+        if !self.permits(transaction.session, parent, Permissions::CREATE) {
             return Err(Refusal::NoAuth);
         }
         let (creates, pzxid) = (parent.creates, parent.pzxid);
@@ -163,11 +225,12 @@ impl Tree {
         }
 
         let zxid = Zxid(self.zxid);
-        let mut node = Node::new(create.data.clone(), create.acl.clone(), zxid, transaction.now_ms);
+        let mut node = Node::new(create.data.clone(), acl, zxid, transaction.now_ms);
         node.is_container = create.mode == CreateMode::Container;
+        node.time_to_live = time_to_live.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
         if create.mode.is_ephemeral() {
             node.owner = transaction.session.0;
-            self.sessions.entry(transaction.session).or_default().insert(path.clone());
+            self.sessions.entry(transaction.session).or_default().ephemerals.insert(path.clone());
         }
         let stat = node.stat();
         if let Some(parent) = self.parent_mut(&path) {
@@ -197,7 +260,7 @@ impl Tree {
         }
         let parent = self.parent(path).ok_or(Refusal::NoNode)?;
         let parent_pzxid = parent.pzxid;
-        if !parent.permits(Permissions::DELETE) {
+        if !self.permits(transaction.session, parent, Permissions::DELETE) {
             return Err(Refusal::NoAuth);
         }
         let node = self.nodes.get(path).ok_or(Refusal::NoNode)?;
@@ -213,10 +276,11 @@ impl Tree {
 
     fn set(&mut self, set: &SetData, transaction: &mut Transaction) -> Result<Stat, Refusal> {
         let zxid = Zxid(self.zxid);
-        let node = self.nodes.get_mut(&set.path).ok_or(Refusal::NoNode)?;
-        if !node.permits(Permissions::WRITE) {
+        let node = self.nodes.get(&set.path).ok_or(Refusal::NoNode)?;
+        if !self.permits(transaction.session, node, Permissions::WRITE) {
             return Err(Refusal::NoAuth);
         }
+        let node = self.nodes.get_mut(&set.path).ok_or(Refusal::NoNode)?;
         check_version(node, set.version)?;
         transaction.undo.push(Undo::Set {
             path: set.path.clone(),
@@ -225,11 +289,7 @@ impl Tree {
             mtime: std::mem::replace(&mut node.mtime, transaction.now_ms),
             version: node.version,
         });
-        // −1 means "any" in a request, so no node ever has it (ZOOKEEPER-4743).
-        node.version = match node.version.wrapping_add(1) {
-            -1 => 0,
-            next => next,
-        };
+        node.version = next_version(node.version);
         transaction.changes.push(Change::Set(set.path.clone()));
         Ok(node.stat())
     }
@@ -245,9 +305,10 @@ impl Tree {
                     self.delete(path, *version, transaction).map(|()| MultiReply::Deleted)
                 }
                 MultiOp::SetData(set) => self.set(set, transaction).map(MultiReply::Set),
-                MultiOp::Check { path, version } => {
-                    self.readable(path).and_then(|node| check_version(node, *version)).map(|()| MultiReply::Checked)
-                }
+                MultiOp::Check { path, version } => self
+                    .readable(transaction.session, path)
+                    .and_then(|node| check_version(node, *version))
+                    .map(|()| MultiReply::Checked),
             };
             replies.push(reply.map_err(|refusal| Error::MultiRefused { index, refusal })?);
         }
@@ -288,8 +349,8 @@ impl Tree {
                 }
             }
             Undo::Delete { path, node, parent_pzxid } => {
-                if let Some(ephemerals) = self.sessions.get_mut(&SessionId(node.owner)) {
-                    ephemerals.insert(path.clone());
+                if let Some(owner) = self.sessions.get_mut(&SessionId(node.owner)) {
+                    owner.ephemerals.insert(path.clone());
                 }
                 if let Some(parent) = self.parent_mut(&path) {
                     parent.children.insert(path.name().into());
@@ -307,5 +368,17 @@ impl Tree {
 }
 
 fn check_version(node: &Node, version: Version) -> Result<(), Refusal> {
-    if version == Version::ANY || version.0 == node.version { Ok(()) } else { Err(Refusal::BadVersion) }
+    expect_version(node.version, version)
+}
+
+fn expect_version(found: i32, version: Version) -> Result<(), Refusal> {
+    if version == Version::ANY || version.0 == found { Ok(()) } else { Err(Refusal::BadVersion) }
+}
+
+/// −1 means "any" in a request, so no node ever has it (ZOOKEEPER-4743).
+fn next_version(version: i32) -> i32 {
+    match version.wrapping_add(1) {
+        -1 => 0,
+        next => next,
+    }
 }

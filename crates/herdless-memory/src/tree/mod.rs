@@ -1,12 +1,13 @@
 //! The tree of znodes as a pure state machine.
 
+mod access;
 mod apply;
 mod node;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herdless_core::{EventKind, NodePath, SessionId, Stat, WatchEvent, WatchKind, Zxid};
+use herdless_core::{EventKind, Identity, NodePath, SessionId, Stat, WatchEvent, WatchKind, Zxid};
 
 use node::Node;
 use watches::Watches;
@@ -21,10 +22,17 @@ pub type Fired = Vec<(SessionId, WatchEvent)>;
 #[derive(Debug)]
 pub struct Tree {
     nodes: BTreeMap<NodePath, Node>,
-    /// The ephemeral nodes of each open session.
-    sessions: BTreeMap<SessionId, BTreeSet<NodePath>>,
+    sessions: BTreeMap<SessionId, OpenSession>,
     watches: Watches,
     zxid: i64,
+    allows_ttl: bool,
+}
+
+#[derive(Debug, Default)]
+struct OpenSession {
+    ephemerals: BTreeSet<NodePath>,
+    /// Who it has proven to be on its present connection.
+    identities: Vec<Identity>,
 }
 
 /// What happened to a node, for the watches.
@@ -44,7 +52,13 @@ impl Tree {
             sessions: BTreeMap::new(),
             watches: Watches::default(),
             zxid: first.0 - 1,
+            allows_ttl: false,
         }
+    }
+
+    /// Whether nodes with a time to live may be created, as `zookeeper.extendedTypesEnabled` says.
+    pub fn allow_ttl(&mut self, allows: bool) {
+        self.allows_ttl = allows;
     }
 
     /// The last change.
@@ -75,12 +89,12 @@ impl Tree {
     /// Opens a session. As on a real server it takes a zxid.
     pub fn open_session(&mut self, session: SessionId) {
         self.zxid += 1;
-        self.sessions.insert(session, BTreeSet::new());
+        self.sessions.insert(session, OpenSession::default());
     }
 
     /// Ends a session, closed or expired: its watches and its ephemeral nodes go in one change.
     pub fn close_session(&mut self, session: SessionId, fired: &mut Fired) {
-        let Some(ephemerals) = self.sessions.remove(&session) else {
+        let Some(OpenSession { ephemerals, .. }) = self.sessions.remove(&session) else {
             return;
         };
         self.zxid += 1;
@@ -93,9 +107,26 @@ impl Tree {
         self.fire(&changes, fired);
     }
 
-    /// Forgets a session's watches, as a server does when the session's connection is lost.
-    pub fn forget_watches(&mut self, session: SessionId) {
+    /// Forgets a session's watches and identities, as a server does when the session's connection is lost.
+    pub fn disconnect(&mut self, session: SessionId) {
         self.watches.forget(session);
+        if let Some(open) = self.sessions.get_mut(&session) {
+            open.identities.clear();
+        }
+    }
+
+    /// Adds an identity that the session's connection has: its address, or what it has proven in another way than by a
+    /// request.
+    pub fn identify(&mut self, session: SessionId, identity: Identity) {
+        if let Some(open) = self.sessions.get_mut(&session)
+            && !open.identities.contains(&identity)
+        {
+            open.identities.push(identity);
+        }
+    }
+
+    fn identities(&self, session: SessionId) -> &[Identity] {
+        self.sessions.get(&session).map_or(&[], |open| &open.identities)
     }
 
     /// Re-arms a watch that was left before `seen`: if the node has changed since, it fires at once
@@ -115,11 +146,10 @@ impl Tree {
         }
     }
 
-    /// Removes the containers that have had children and have none now.
-    pub fn reap_containers(&mut self, fired: &mut Fired) {
-        let empty: Vec<_> =
-            self.nodes.iter().filter(|(_, node)| node.is_reapable()).map(|(path, _)| path.clone()).collect();
-        for path in empty {
+    /// Removes the containers that have had children and have none now, and the nodes whose time to live is over at `now_ms`.
+    pub fn reap(&mut self, now_ms: i64, fired: &mut Fired) {
+        let over = self.nodes.iter().filter(|(_, node)| node.is_reapable(now_ms)).map(|(path, _)| path.clone());
+        for path in over.collect::<Vec<_>>() {
             self.zxid += 1;
             self.remove_node(&path);
             self.fire(&[Change::Deleted(path)], fired);
@@ -134,8 +164,8 @@ impl Tree {
             parent.children.remove(path.name());
             parent.pzxid = zxid;
         }
-        if let Some(ephemerals) = self.sessions.get_mut(&SessionId(node.owner)) {
-            ephemerals.remove(path);
+        if let Some(owner) = self.sessions.get_mut(&SessionId(node.owner)) {
+            owner.ephemerals.remove(path);
         }
         Some(node)
     }

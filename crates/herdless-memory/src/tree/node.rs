@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use herdless_core::{Acl, Permissions, Stat, Zxid};
+use herdless_core::{Acl, Stat, Zxid};
 
 #[derive(Debug)]
 pub(super) struct Node {
@@ -16,11 +16,14 @@ pub(super) struct Node {
     pub(super) ctime: i64,
     pub(super) mtime: i64,
     pub(super) version: i32,
+    pub(super) acl_version: i32,
     /// How many children were ever created: the next sequential child's number. Deletions do not count.
     pub(super) creates: i32,
     /// The session, for an ephemeral node; 0 for others.
     pub(super) owner: i64,
     pub(super) is_container: bool,
+    /// For how long it may be idle, in milliseconds.
+    pub(super) time_to_live: Option<i64>,
     pub(super) children: BTreeSet<Box<str>>,
 }
 
@@ -35,9 +38,11 @@ impl Node {
             ctime: now_ms,
             mtime: now_ms,
             version: 0,
+            acl_version: 0,
             creates: 0,
             owner: 0,
             is_container: false,
+            time_to_live: None,
             children: BTreeSet::new(),
         }
     }
@@ -56,7 +61,7 @@ impl Node {
             version: self.version,
             // `DataNode.copyStat`: what clients see counts creations and deletions.
             cversion: self.creates.wrapping_mul(2).wrapping_sub(num_children),
-            aversion: 0,
+            aversion: self.acl_version,
             ephemeral_owner: self.owner,
             data_length: self.data.len() as i32,
             num_children,
@@ -64,13 +69,14 @@ impl Node {
         }
     }
 
-    /// `ContainerManager`: a container that has had children, and has none.
-    pub(super) fn is_reapable(&self) -> bool {
-        self.is_container && self.creates > 0 && self.children.is_empty()
+    pub(super) fn names(&self) -> Vec<String> {
+        self.children.iter().map(|name| name.to_string()).collect()
     }
 
-    /// The only identity here is "anyone" (`world`).
-    pub(super) fn permits(&self, permission: Permissions) -> bool {
-        self.acl.iter().any(|acl| acl.permissions.contains(permission))
+    /// `ContainerManager`: a container that has had children, and a node that was idle for longer than it may be; each only
+    /// while it has no children.
+    pub(super) fn is_reapable(&self, now_ms: i64) -> bool {
+        let is_idle = self.time_to_live.is_some_and(|limit| now_ms.saturating_sub(self.mtime) > limit);
+        self.children.is_empty() && (is_idle || self.is_container && self.creates > 0)
     }
 }

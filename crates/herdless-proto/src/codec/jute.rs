@@ -71,6 +71,14 @@ impl<'a> Writer<'a> {
         self.buffer(value.as_bytes());
     }
 
+    /// A `ustring` that may be null.
+    pub fn optional_string(&mut self, value: Option<&str>) {
+        match value {
+            Some(value) => self.string(value),
+            None => self.int(-1),
+        }
+    }
+
     /// A `Stat`.
     pub fn stat(&mut self, stat: &Stat) {
         self.long(stat.czxid.0);
@@ -145,6 +153,14 @@ impl<'a> Reader<'a> {
     /// A `ustring`.
     pub fn string(&mut self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.buffer()?).map_err(|_| Malformed("UTF-8 of a string"))
+    }
+
+    /// A `ustring` that may be null.
+    pub fn optional_string(&mut self) -> Result<Option<&'a str>, Malformed> {
+        match self.rest.first_chunk::<4>() {
+            Some(&length) if i32::from_be_bytes(length) == -1 => self.int().map(|_| None),
+            _ => self.string().map(Some),
+        }
     }
 
     /// A `ustring` that is a znode path.

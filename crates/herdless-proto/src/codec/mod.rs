@@ -18,5 +18,7 @@ pub use request::{
 pub const NOTIFICATION_XID: i32 = -1;
 /// The xid of pings (`ClientCnxn.PING_XID`).
 pub const PING_XID: i32 = -2;
+/// The xid of the proofs of identities (`ClientCnxn.AUTHPACKET_XID`).
+pub const AUTH_XID: i32 = -4;
 /// The xid of SetWatches (`ClientCnxn.SET_WATCHES_XID`).
 pub const SET_WATCHES_XID: i32 = -8;

@@ -32,6 +32,10 @@ opcodes! {
     GetData = 4;
     /// Set data.
     SetData = 5;
+    /// Get the access control list.
+    GetAcl = 6;
+    /// Set the access control list.
+    SetAcl = 7;
     /// Get children; the reply is the names alone.
     GetChildren = 8;
     /// Sync.
@@ -46,14 +50,24 @@ opcodes! {
     Multi = 14;
     /// Create; the reply is path and Stat.
     Create2 = 15;
+    /// Change the configuration of the ensemble.
+    Reconfig = 16;
     /// Create a container.
     CreateContainer = 19;
     /// Create a node with a time to live.
     CreateTtl = 21;
+    /// Several reads.
+    MultiRead = 22;
+    /// Prove an identity.
+    Auth = 100;
     /// Re-arm one-shot watches.
     SetWatches = 101;
     /// List the session's ephemeral nodes.
     GetEphemerals = 103;
+    /// Count a node's descendants.
+    GetAllChildrenNumber = 104;
+    /// List one's identities.
+    WhoAmI = 107;
     /// Close the session.
     CloseSession = -11;
 }

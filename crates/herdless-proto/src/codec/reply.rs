@@ -1,7 +1,10 @@
 //! Replies and notifications: written by the server, read by the client.
 
-use herdless_core::{Created, Error, EventKind, MultiReply, NodePath, Refusal, Reply, Stat, WatchEvent};
+use herdless_core::{
+    Created, Error, EventKind, Identity, MultiReply, NodePath, ReadReply, Refusal, Reply, Stat, WatchEvent,
+};
 
+use super::request::{read_acl, write_acl};
 use super::{Malformed, NOTIFICATION_XID, OpCode, Reader, Writer};
 
 /// What stands before every reply (`ReplyHeader`).
@@ -49,6 +52,7 @@ fn error(code: i32) -> Error {
 }
 
 const SESSION_EXPIRED: i32 = -112;
+const SYSTEM_ERROR: i32 = -1;
 /// What an operation of a failed multi reports that comes after the one at fault.
 const RUNTIME_INCONSISTENCY: i32 = -2;
 
@@ -77,8 +81,21 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
         OpCode::GetEphemerals => {
             Reply::Ephemerals((0..r.count(4)?).map(|_| r.path()).collect::<Result<Vec<NodePath>, _>>()?)
         }
+        OpCode::GetAllChildrenNumber => {
+            Reply::AllChildrenNumber(u32::try_from(r.int()?).map_err(|_| Malformed("count"))?)
+        }
+        OpCode::GetAcl => Reply::Acl(read_acl(r)?, r.stat()?),
+        OpCode::SetAcl => Reply::Set(r.stat()?),
         OpCode::Sync => Reply::Synced(r.path()?),
         OpCode::Multi => return read_multi(r),
+        OpCode::MultiRead => Reply::MultiRead(read_multi_read(r)?),
+        OpCode::Auth => Reply::Authenticated,
+        OpCode::WhoAmI => Reply::Identities(
+            (0..r.count(8)?)
+                .map(|_| Ok(Identity { scheme: r.string()?.to_owned(), id: r.string()?.to_owned() }))
+                .collect::<Result<_, _>>()?,
+        ),
+        OpCode::Reconfig => Reply::Data(r.bytes()?, r.stat()?),
         OpCode::CloseSession => Reply::Closed,
         OpCode::Ping | OpCode::Check | OpCode::SetWatches => return Err(Malformed("reply")),
     }))
@@ -121,6 +138,23 @@ fn read_multi(r: &mut Reader<'_>) -> Result<Result<Reply, Error>, Malformed> {
     }
 }
 
+/// Each outcome with the code of its operation, or −1 and an `ErrorResult` (`MultiResponse`).
+fn read_multi_read(r: &mut Reader<'_>) -> Result<Vec<Result<ReadReply, Error>>, Malformed> {
+    let mut replies = Vec::new();
+    loop {
+        let (code, done, _err) = (r.int()?, r.bool()?, r.int()?);
+        if done {
+            return Ok(replies);
+        }
+        replies.push(match OpCode::from_code(code) {
+            Some(OpCode::GetData) => Ok(ReadReply::Data(r.bytes()?, r.stat()?)),
+            Some(OpCode::GetChildren) => Ok(ReadReply::Children(read_names(r)?)),
+            None if code == -1 => Err(error(r.int()?)),
+            _ => return Err(Malformed("result of a multi of reads")),
+        });
+    }
+}
+
 /// Writes what follows the header of a reply that was carried out.
 pub fn write_reply(w: &mut Writer<'_>, shape: &Shape, reply: &Reply) {
     match reply {
@@ -142,7 +176,23 @@ pub fn write_reply(w: &mut Writer<'_>, shape: &Shape, reply: &Reply) {
                 w.stat(stat);
             }
         }
+        Reply::AllChildrenNumber(count) => w.int(i32::try_from(*count).unwrap_or(i32::MAX)),
+        Reply::Acl(acl, stat) => {
+            write_acl(w, acl);
+            w.stat(stat);
+        }
         Reply::Synced(path) => w.string(path.as_str()),
+        Reply::Identities(identities) => {
+            w.int(identities.len() as i32);
+            for identity in identities {
+                w.string(&identity.scheme);
+                w.string(&identity.id);
+            }
+        }
+        Reply::MultiRead(replies) => {
+            replies.iter().for_each(|reply| write_read_reply(w, reply));
+            multi_header(w, -1, true, -1);
+        }
         Reply::Ephemerals(paths) => {
             w.int(paths.len() as i32);
             paths.iter().for_each(|path| w.string(path.as_str()));
@@ -180,6 +230,26 @@ fn write_multi_reply(w: &mut Writer<'_>, opcode: Option<OpCode>, reply: &MultiRe
             w.stat(stat);
         }
         (MultiReply::Checked, _) => multi_header(w, OpCode::Check.code(), false, 0),
+    }
+}
+
+fn write_read_reply(w: &mut Writer<'_>, reply: &Result<ReadReply, Error>) {
+    match reply {
+        Ok(ReadReply::Data(data, stat)) => {
+            multi_header(w, OpCode::GetData.code(), false, 0);
+            w.buffer(data);
+            w.stat(stat);
+        }
+        Ok(ReadReply::Children(names)) => {
+            multi_header(w, OpCode::GetChildren.code(), false, 0);
+            w.int(names.len() as i32);
+            names.iter().for_each(|name| w.string(name));
+        }
+        Err(error) => {
+            let code = error.refusal().map_or(SYSTEM_ERROR, Refusal::code);
+            multi_header(w, -1, false, code);
+            w.int(code);
+        }
     }
 }
 

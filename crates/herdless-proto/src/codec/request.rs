@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herdless_core::{
-    Acl, Create, CreateMode, Delete, Exists, GetChildren, GetData, GetEphemerals, Multi, MultiOp, NodePath,
-    Permissions, Request, SetData, Sync, Version, WatchKind,
+    Acl, Auth, Create, CreateMode, Delete, Exists, GetAcl, GetAllChildrenNumber, GetChildren, GetData, GetEphemerals,
+    Multi, MultiOp, MultiRead, NodePath, Permissions, ReadOp, Reconfig, Request, Secret, SetAcl, SetData, Sync,
+    Version, WatchKind, WhoAmI,
 };
 
 use super::{Malformed, OpCode, PING_XID, Reader, SET_WATCHES_XID, Shape, Writer};
@@ -29,15 +30,41 @@ pub fn write_request(w: &mut Writer<'_>, xid: i32, request: &Request) -> Option<
             w.bool(*watch);
         }
         Request::SetData(set) => write_set(w, set),
-        Request::GetEphemerals(GetEphemerals { prefix: path }) | Request::Sync(Sync { path }) => {
+        Request::GetEphemerals(GetEphemerals { prefix: path })
+        | Request::GetAllChildrenNumber(GetAllChildrenNumber { path })
+        | Request::GetAcl(GetAcl { path })
+        | Request::Sync(Sync { path }) => w.string(path.as_str()),
+        Request::SetAcl(SetAcl { path, acl, version }) => {
             w.string(path.as_str());
+            write_acl(w, acl);
+            w.int(version.0);
         }
         Request::Multi(multi) => write_multi(w, multi),
+        Request::MultiRead(multi) => write_multi_read(w, multi),
+        Request::Auth(Auth { scheme, credentials }) => {
+            // AuthPacket.type, which no server looks at.
+            w.int(0);
+            w.string(scheme);
+            w.buffer(credentials.expose());
+        }
+        Request::GetConfig(_) => {
+            w.string(CONFIG_NODE);
+            w.bool(false);
+        }
+        Request::Reconfig(Reconfig { joining, leaving, members, version }) => {
+            for text in [joining, leaving, members] {
+                w.optional_string(text.as_deref());
+            }
+            w.long(*version);
+        }
         // Only the header.
         _ => {}
     }
     Some(opcode)
 }
+
+/// `ZooDefs.CONFIG_NODE`.
+const CONFIG_NODE: &str = "/zookeeper/config";
 
 fn opcode_of(request: &Request) -> Option<OpCode> {
     Some(match request {
@@ -48,8 +75,16 @@ fn opcode_of(request: &Request) -> Option<OpCode> {
         Request::SetData(_) => OpCode::SetData,
         Request::GetChildren(_) => OpCode::GetChildren2,
         Request::GetEphemerals(_) => OpCode::GetEphemerals,
+        Request::GetAllChildrenNumber(_) => OpCode::GetAllChildrenNumber,
+        Request::GetAcl(_) => OpCode::GetAcl,
+        Request::SetAcl(_) => OpCode::SetAcl,
         Request::Sync(_) => OpCode::Sync,
         Request::Multi(_) => OpCode::Multi,
+        Request::MultiRead(_) => OpCode::MultiRead,
+        Request::Auth(_) => OpCode::Auth,
+        Request::WhoAmI(_) => OpCode::WhoAmI,
+        Request::GetConfig(_) => OpCode::GetData,
+        Request::Reconfig(_) => OpCode::Reconfig,
         Request::CloseSession => OpCode::CloseSession,
         _ => return None,
     })
@@ -68,12 +103,7 @@ fn create_opcode(mode: CreateMode) -> OpCode {
 fn write_create(w: &mut Writer<'_>, create: &Create) {
     w.string(create.path.as_str());
     w.buffer(&create.data);
-    w.int(create.acl.len() as i32);
-    for acl in &*create.acl {
-        w.int(acl.permissions.bits());
-        w.string(&acl.scheme);
-        w.string(&acl.id);
-    }
+    write_acl(w, &create.acl);
     // CreateMode.toFlag
     let (flags, ttl) = match create.mode {
         CreateMode::Persistent => (0, None),
@@ -90,6 +120,15 @@ fn write_create(w: &mut Writer<'_>, create: &Create) {
     }
 }
 
+pub(super) fn write_acl(w: &mut Writer<'_>, acl: &[Acl]) {
+    w.int(acl.len() as i32);
+    for acl in acl {
+        w.int(acl.permissions.bits());
+        w.string(&acl.scheme);
+        w.string(&acl.id);
+    }
+}
+
 fn write_set(w: &mut Writer<'_>, SetData { path, data, version }: &SetData) {
     w.string(path.as_str());
     w.buffer(data);
@@ -98,11 +137,7 @@ fn write_set(w: &mut Writer<'_>, SetData { path, data, version }: &SetData) {
 
 /// `MultiHeader {type, done, err}` before each operation, and one that says done (`MultiOperationRecord`).
 fn write_multi(w: &mut Writer<'_>, multi: &Multi) {
-    let header = |w: &mut Writer<'_>, code: i32, done: bool| {
-        w.int(code);
-        w.bool(done);
-        w.int(-1);
-    };
+    let header = write_multi_header;
     for operation in &multi.operations {
         match operation {
             MultiOp::Create(create) => {
@@ -126,6 +161,26 @@ fn write_multi(w: &mut Writer<'_>, multi: &Multi) {
         }
     }
     header(w, -1, true);
+}
+
+/// The same frame around reads without a watch.
+fn write_multi_read(w: &mut Writer<'_>, multi: &MultiRead) {
+    for operation in &multi.operations {
+        let (opcode, path) = match operation {
+            ReadOp::GetData(path) => (OpCode::GetData, path),
+            ReadOp::GetChildren(path) => (OpCode::GetChildren, path),
+        };
+        write_multi_header(w, opcode.code(), false);
+        w.string(path.as_str());
+        w.bool(false);
+    }
+    write_multi_header(w, -1, true);
+}
+
+fn write_multi_header(w: &mut Writer<'_>, code: i32, done: bool) {
+    w.int(code);
+    w.bool(done);
+    w.int(-1);
 }
 
 /// Writes a ping.
@@ -201,6 +256,23 @@ pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shap
             let (multi, opcodes) = read_multi(r)?;
             return Ok((Request::Multi(multi), Shape::Multi(opcodes)));
         }
+        OpCode::MultiRead => Request::MultiRead(read_multi_read(r)?),
+        OpCode::GetAllChildrenNumber => Request::GetAllChildrenNumber(GetAllChildrenNumber { path: path(r)? }),
+        OpCode::GetAcl => Request::GetAcl(GetAcl { path: path(r)? }),
+        OpCode::SetAcl => {
+            Request::SetAcl(SetAcl { path: path(r)?, acl: read_acl(r)?.into(), version: Version(r.int()?) })
+        }
+        OpCode::Auth => {
+            let _type = r.int()?;
+            Request::Auth(Auth { scheme: r.string()?.to_owned(), credentials: Secret::from(r.buffer()?.to_vec()) })
+        }
+        OpCode::WhoAmI => Request::WhoAmI(WhoAmI),
+        OpCode::Reconfig => Request::Reconfig(Reconfig {
+            joining: r.optional_string()?.map(str::to_owned),
+            leaving: r.optional_string()?.map(str::to_owned),
+            members: r.optional_string()?.map(str::to_owned),
+            version: r.long()?,
+        }),
         OpCode::CloseSession => Request::CloseSession,
         OpCode::Ping | OpCode::Check | OpCode::SetWatches => {
             return Err(Malformed("operation").into());
@@ -239,15 +311,7 @@ const MAX_TTL: i64 = 0xff_ffff_ffff;
 fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> {
     let text = r.string()?;
     let data = r.bytes()?;
-    let count = r.count(12)?;
-    let mut acl = Vec::with_capacity(count);
-    for _ in 0..count {
-        acl.push(Acl {
-            permissions: Permissions::from_bits(r.int()?),
-            scheme: r.string()?.to_owned(),
-            id: r.string()?.to_owned(),
-        });
-    }
+    let acl = read_acl(r)?;
     let flags = r.int()?;
     let ttl = match opcode {
         OpCode::CreateTtl => match r.long()? {
@@ -275,6 +339,19 @@ fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> 
     Ok(Create { path: path.map_err(|_| ReadError::BadArguments)?, data, acl: Arc::from(acl), mode })
 }
 
+pub(super) fn read_acl(r: &mut Reader<'_>) -> Result<Vec<Acl>, Malformed> {
+    let count = r.count(12)?;
+    let mut list = Vec::with_capacity(count);
+    for _ in 0..count {
+        list.push(Acl {
+            permissions: Permissions::from_bits(r.int()?),
+            scheme: r.string()?.to_owned(),
+            id: r.string()?.to_owned(),
+        });
+    }
+    Ok(list)
+}
+
 fn read_set(r: &mut Reader<'_>) -> Result<SetData, ReadError> {
     Ok(SetData { path: path(r)?, data: r.bytes()?, version: Version(r.int()?) })
 }
@@ -297,6 +374,23 @@ fn read_multi(r: &mut Reader<'_>) -> Result<(Multi, Vec<OpCode>), ReadError> {
             _ => return Err(Malformed("operation of a multi").into()),
         });
         opcodes.push(opcode);
+    }
+}
+
+fn read_multi_read(r: &mut Reader<'_>) -> Result<MultiRead, ReadError> {
+    let mut operations = Vec::new();
+    loop {
+        let (code, done, _err) = (r.int()?, r.bool()?, r.int()?);
+        if done {
+            return Ok(MultiRead { operations });
+        }
+        let make = match OpCode::from_code(code) {
+            Some(OpCode::GetData) => ReadOp::GetData,
+            Some(OpCode::GetChildren) => ReadOp::GetChildren,
+            _ => return Err(Malformed("operation of a multi of reads").into()),
+        };
+        operations.push(make(path(r)?));
+        let _watch = r.bool()?;
     }
 }
 

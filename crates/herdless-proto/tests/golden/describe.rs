@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use herdless_core::{
-    Create, CreateMode, Error, EventKind, Multi, MultiOp, MultiReply, Reply, Request, Stat, WatchEvent,
+    Acl, Create, CreateMode, Error, EventKind, Multi, MultiOp, MultiRead, MultiReply, ReadOp, ReadReply, Refusal,
+    Reply, Request, Stat, WatchEvent,
 };
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, OpCode, ReplyHeader, SetWatches, Shape};
 
@@ -38,8 +39,9 @@ fn read_only(read_only: Option<bool>) -> String {
 pub(crate) fn request(xid: i32, opcode: OpCode, request: &Request, shape: &Shape) -> Vec<String> {
     let head = format!("request: xid={xid} op={} ({})", opcode.code(), name(opcode));
     match (request, shape) {
-        (Request::CloseSession, _) => vec![format!("{head}, header only (8 bytes)")],
+        (Request::CloseSession | Request::WhoAmI(_), _) => vec![format!("{head}, header only (8 bytes)")],
         (Request::Multi(multi), Shape::Multi(opcodes)) => operations(head, multi, opcodes),
+        (Request::MultiRead(multi), _) => reads(head, multi),
         _ => vec![format!("{head} {}", body(request))],
     }
 }
@@ -65,6 +67,13 @@ fn body(request: &Request) -> String {
         Request::GetData(read) => format!("path=\"{}\" watch={}", read.path, read.watch),
         Request::GetChildren(read) => format!("path=\"{}\" watch={}", read.path, read.watch),
         Request::SetData(set) => format!("path=\"{}\" {} version={}", set.path, data(&set.data), set.version.0),
+        Request::GetAcl(get) => format!("path=\"{}\"", get.path),
+        Request::SetAcl(set) => format!("path=\"{}\" acl={} version={}", set.path, acl(&set.acl), set.version.0),
+        Request::GetAllChildrenNumber(get) => format!("path=\"{}\"", get.path),
+        Request::Auth(auth) => {
+            let proof = auth.credentials.expose();
+            format!("type=0 scheme=\"{}\" auth={} ({:?})", auth.scheme, hex(proof), String::from_utf8_lossy(proof))
+        }
         Request::Sync(sync) => format!("path=\"{}\"", sync.path),
         Request::GetEphemerals(get) => format!("prefixPath=\"{}\"", get.prefix),
         other => panic!("{other:?} is not one operation on the wire"),
@@ -81,9 +90,48 @@ fn create_body(create: &Create) -> String {
         CreateMode::PersistentWithTtl(ttl) => format!("5 ttl={}", ttl.as_millis()),
         CreateMode::PersistentSequentialWithTtl(ttl) => format!("6 ttl={}", ttl.as_millis()),
     };
-    let acl: Vec<_> =
-        create.acl.iter().map(|acl| format!("{}:{}:{}", acl.permissions.bits(), acl.scheme, acl.id)).collect();
-    format!("path=\"{}\" {} acl=[{}] flags={flags}", create.path, data(&create.data), acl.join(", "))
+    format!("path=\"{}\" {} acl={} flags={flags}", create.path, data(&create.data), acl(&create.acl))
+}
+
+fn acl(acl: &[Acl]) -> String {
+    let entries: Vec<_> =
+        acl.iter().map(|acl| format!("{}:{}:{}", acl.permissions.bits(), acl.scheme, acl.id)).collect();
+    format!("[{}]", entries.join(", "))
+}
+
+fn reads(head: String, multi: &MultiRead) -> Vec<String> {
+    let mut lines = vec![head];
+    for (i, operation) in multi.operations.iter().enumerate() {
+        let (kind, path) = match operation {
+            ReadOp::GetData(path) => ("4 (getData)", path),
+            ReadOp::GetChildren(path) => ("8 (getChildren)", path),
+        };
+        lines.push(format!("op {}: header type={kind} done=false err=-1; path=\"{path}\" watch=false", i + 1));
+    }
+    lines.push("end header: type=-1 done=true err=-1".into());
+    lines
+}
+
+fn read_results(head: String, replies: &[Result<ReadReply, Error>]) -> Vec<String> {
+    let mut lines = vec![head];
+    for (i, reply) in replies.iter().enumerate() {
+        let number = i + 1;
+        lines.push(match reply {
+            Ok(ReadReply::Data(bytes, found)) => {
+                format!("result {number}: header type=4 (getData) done=false err=0; {} {}", data(bytes), stat(found))
+            }
+            Ok(ReadReply::Children(names)) => {
+                let names = quoted(names.iter().map(String::as_str));
+                format!("result {number}: header type=8 (getChildren) done=false err=0; children={names}")
+            }
+            Err(failure) => {
+                let text = error(failure.refusal().map_or(0, Refusal::code));
+                format!("result {number}: header type=-1 (error) done=false {text}; body {text}")
+            }
+        });
+    }
+    lines.push("end header: type=-1 done=true err=-1".into());
+    lines
 }
 
 fn operations(head: String, multi: &Multi, opcodes: &[OpCode]) -> Vec<String> {
@@ -125,6 +173,13 @@ pub(crate) fn reply(header: ReplyHeader, shape: &Shape, outcome: &Result<Reply, 
         Ok(Reply::Ephemerals(paths)) => with(format!("ephemerals={}", quoted(paths.iter().map(|path| path.as_str())))),
         Ok(Reply::Synced(path)) => with(format!("path=\"{path}\"")),
         Ok(Reply::Multi(replies)) => results(head, replies),
+        Ok(Reply::MultiRead(replies)) => read_results(head, replies),
+        Ok(Reply::AllChildrenNumber(count)) => with(format!("totalNumber={count}")),
+        Ok(Reply::Acl(list, found)) => with(format!("acl={} {}", acl(list), stat(found))),
+        Ok(Reply::Identities(identities)) => {
+            let who: Vec<_> = identities.iter().map(|who| format!("{}:{}", who.scheme, who.id)).collect();
+            with(format!("clientInfo=[{}]", who.join(", ")))
+        }
         Err(Error::MultiRefused { index, refusal }) => refused_results(head, shape, *index, refusal.code()),
         Ok(_) | Err(_) => vec![format!("{head}, header only (16 bytes)")],
     }
@@ -218,6 +273,12 @@ fn name(opcode: OpCode) -> &'static str {
         OpCode::CreateTtl => "createTTL",
         OpCode::SetWatches => "setWatches",
         OpCode::GetEphemerals => "getEphemerals",
+        OpCode::GetAcl => "getACL",
+        OpCode::SetAcl => "setACL",
+        OpCode::MultiRead => "multiRead",
+        OpCode::Auth => "auth",
+        OpCode::GetAllChildrenNumber => "getAllChildrenNumber",
+        OpCode::WhoAmI => "whoAmI",
         OpCode::CloseSession => "closeSession",
         _ => "?",
     }

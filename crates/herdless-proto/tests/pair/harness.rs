@@ -502,7 +502,7 @@ impl World {
 
     fn drop_conn(&mut self) {
         if let Some(session) = self.conn.take().and_then(|conn| conn.session) {
-            self.tree.forget_watches(session);
+            self.tree.disconnect(session);
         }
     }
 

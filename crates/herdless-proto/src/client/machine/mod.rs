@@ -1,5 +1,6 @@
 //! The client machine.
 
+mod identity;
 mod receive;
 mod send;
 mod timeout;
@@ -16,6 +17,7 @@ use super::event::{Config, Counters, Event};
 use super::hosts::Hosts;
 use super::link::Link;
 use crate::codec::{ConnectRequest, OpCode};
+use identity::Identities;
 
 /// The client's end of the protocol.
 ///
@@ -34,6 +36,9 @@ pub struct Machine<T, W> {
     link: Link,
     session: Option<OpenSession>,
     closing: bool,
+    /// What is told to those who come when it is closing.
+    end: Error,
+    identities: Identities<T>,
     last_zxid: i64,
     last_xid: i32,
     out: BytesMut,
@@ -93,6 +98,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
             link: Link::Down,
             session: None,
             closing: false,
+            end: Error::Closed,
+            identities: Identities::default(),
             last_zxid: 0,
             last_xid: 0,
             out: BytesMut::new(),
@@ -121,13 +128,14 @@ impl<T, W: Clone + Default> Machine<T, W> {
     /// The token back, and why the request was not accepted: `Overloaded`, `Closed`, `TooLarge`. Nothing was sent.
     pub fn submit(&mut self, now: Instant, request: Request, token: T) -> Result<(), (T, Error)> {
         if self.closing {
-            return Err((token, Error::Closed));
+            return Err((token, self.end.clone()));
         }
         match Errand::new(request) {
             Ok(errand) => self.start_errand(now, errand, token),
             Err(_) if self.ordinary() >= self.config.max_in_flight => {
                 return Err((token, Error::Overloaded));
             }
+            Err(Request::Auth(auth)) => return self.prove(auth, token),
             Err(request) if self.is_up() => return self.send_user(now, request, token),
             Err(request) => self.waiting.push_back(Waiting::Request(request, token)),
         }
@@ -136,7 +144,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
 
     /// How many requests wait for an answer that are not clean-up: each errand stands in exactly one of the three.
     fn ordinary(&self) -> usize {
-        self.in_flight.len() + self.waiting.len() + self.interrupted.len() - self.errands.len()
+        let errands_included = self.in_flight.len() + self.waiting.len() + self.interrupted.len();
+        errands_included - self.errands.len() + self.identities.waiting()
     }
 
     fn start_errand(&mut self, now: Instant, errand: Errand, token: T) {
@@ -182,6 +191,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             self.events.push_back(Event::Suspended);
         }
         self.link = Link::Down;
+        self.identities.disconnected();
         for entry in std::mem::take(&mut self.in_flight) {
             match entry.purpose {
                 Purpose::User { token, .. } => self.answer(token, Err(Error::ConnectionLost), None),
@@ -293,13 +303,19 @@ impl<T, W: Clone + Default> Machine<T, W> {
         if self.session.take().is_some() {
             self.events.push_back(Event::Lost);
         }
-        self.fail_all(&Error::Closed);
+        self.fail_all(&self.end.clone());
         self.events.push_back(Event::Closed);
     }
 
-    /// Answers everything. What was sent already, and is told no more than that the client was closed, may have happened.
+    /// Answers everything. What was sent already may have happened, which the end of a session says too, and that of the client
+    /// does not.
     fn fail_all(&mut self, error: &Error) {
-        let of_sent = if *error == Error::Closed { Error::ConnectionLost } else { error.clone() };
+        let of_sent = if *error == Error::SessionExpired { Error::SessionExpired } else { Error::ConnectionLost };
+        if *error != Error::SessionExpired {
+            for token in self.identities.drain() {
+                self.answer(token, Err(error.clone()), None);
+            }
+        }
         let watches = self.watches.drain();
         if !watches.is_empty() {
             self.events.push_back(Event::Fired { watches, outcome: Err(error.clone()) });

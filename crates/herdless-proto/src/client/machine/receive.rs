@@ -9,7 +9,7 @@ use super::super::event::Event;
 use super::super::link::{Link, LinkError, Up};
 use super::{InFlight, Machine, OpenSession, Purpose, Waiting};
 use crate::codec::{
-    ConnectResponse, NOTIFICATION_XID, PING_XID, Reader, ReplyHeader, SET_WATCHES_XID, read_event, read_reply,
+    AUTH_XID, ConnectResponse, NOTIFICATION_XID, PING_XID, Reader, ReplyHeader, SET_WATCHES_XID, read_event, read_reply,
 };
 use crate::frame::{self, FrameError};
 
@@ -97,6 +97,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.hosts.accepted();
         self.counters.connects += 1;
         self.events.push_back(if resumed { Event::Resumed { timeout } } else { Event::Opened { id, timeout } });
+        self.prove_all();
         self.rearm();
         for key in std::mem::take(&mut self.interrupted) {
             self.send_step(now, key);
@@ -132,6 +133,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 }
                 return Ok(());
             }
+            AUTH_XID => return self.auth_answered(header.err),
             SET_WATCHES_XID if header.err != 0 => {
                 return Err(LinkError::NotRearmed { code: header.err });
             }

@@ -1,0 +1,172 @@
+//! Who may do what.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herdless_core::{Acl, Auth, Identity, Permissions, Refusal};
+
+/// Whether this list allows this to somebody with these identities (`ZKDatabase.checkACL`).
+pub(super) fn permits(acl: &[Acl], identities: &[Identity], permission: Permissions) -> bool {
+    acl.iter().any(|acl| {
+        acl.permissions.contains(permission)
+            && (is_anyone(acl) || identities.iter().any(|identity| matches(acl, identity)))
+    })
+}
+
+/// The list as a node keeps it (`PrepRequestProcessor.fixupACL`): the scheme `auth` stands for the identities that the caller
+/// has proven. `InvalidAcl` where nobody could ever be meant.
+pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<[Acl]>, Refusal> {
+    if !list.is_empty() && list.iter().all(is_anyone) {
+        return Ok(list.clone());
+    }
+    let mut resolved = Vec::with_capacity(list.len());
+    for acl in list.iter() {
+        match acl.scheme.as_str() {
+            "auth" => {
+                let own = identities.iter().filter(|identity| identity.scheme != "ip");
+                let before = resolved.len();
+                resolved.extend(own.map(|Identity { scheme, id }| Acl {
+                    permissions: acl.permissions,
+                    scheme: scheme.clone(),
+                    id: id.clone(),
+                }));
+                if resolved.len() == before {
+                    return Err(Refusal::InvalidAcl);
+                }
+            }
+            _ if is_anyone(acl) || is_valid(acl) => resolved.push(acl.clone()),
+            _ => return Err(Refusal::InvalidAcl),
+        }
+    }
+    // The same entry twice says nothing more.
+    let mut unique: Vec<Acl> = Vec::with_capacity(resolved.len());
+    for acl in resolved {
+        if !unique.contains(&acl) {
+            unique.push(acl);
+        }
+    }
+    if unique.is_empty() { Err(Refusal::InvalidAcl) } else { Ok(unique.into()) }
+}
+
+/// Who it is that proves himself so.
+pub(super) fn identify(auth: &Auth) -> Result<Identity, Refusal> {
+    match auth.scheme.as_str() {
+        "digest" => Ok(Identity::digest(auth.credentials.expose())),
+        _ => Err(Refusal::AuthFailed),
+    }
+}
+
+/// The list as it is told to somebody who may not change it (`FinalRequestProcessor.handleGetACLRequest`).
+pub(super) fn redacted(acl: &Acl) -> Acl {
+    match (acl.scheme.as_str(), acl.id.split_once(':')) {
+        ("digest", Some((user, _))) => Acl { id: format!("{user}:x"), ..acl.clone() },
+        _ => acl.clone(),
+    }
+}
+
+/// The identity as it is told to its owner (`AuthenticationProvider.getUserName`).
+pub(super) fn user(identity: &Identity) -> Identity {
+    match (identity.scheme.as_str(), identity.id.split_once(':')) {
+        ("digest", Some((user, _))) => Identity { scheme: identity.scheme.clone(), id: user.to_owned() },
+        _ => identity.clone(),
+    }
+}
+
+fn is_anyone(acl: &Acl) -> bool {
+    acl.scheme == "world" && acl.id == "anyone"
+}
+
+fn is_valid(acl: &Acl) -> bool {
+    match acl.scheme.as_str() {
+        "digest" => acl.id.split(':').count() == 2,
+        "ip" => network(&acl.id).is_some(),
+        _ => false,
+    }
+}
+
+fn matches(acl: &Acl, identity: &Identity) -> bool {
+    if acl.scheme != identity.scheme {
+        return false;
+    }
+    match acl.scheme.as_str() {
+        "ip" => match (network(&acl.id), identity.id.parse()) {
+            (Some((network, bits)), Ok(address)) => prefix(network, bits) == prefix(address, bits),
+            _ => false,
+        },
+        _ => acl.id == identity.id,
+    }
+}
+
+/// `address[/bits]` (`IPAuthenticationProvider`).
+fn network(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits.parse::<u32>().ok()?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.unwrap_or(longest);
+    (bits <= longest).then_some((address, bits))
+}
+
+/// The first bits of an address, and which family it is of.
+fn prefix(address: IpAddr, bits: u32) -> (bool, u128) {
+    let (value, length) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), u32::BITS),
+        IpAddr::V6(address) => (address.to_bits(), u128::BITS),
+    };
+    let cut = length.saturating_sub(bits);
+    (address.is_ipv4(), value.checked_shr(cut).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acl(scheme: &str, id: &str) -> Acl {
+        Acl { permissions: Permissions::READ, scheme: scheme.into(), id: id.into() }
+    }
+
+    fn ip(id: &str) -> Identity {
+        Identity { scheme: "ip".into(), id: id.into() }
+    }
+
+    #[test]
+    fn networks() {
+        for (list, address, is_in) in [
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.4", false),
+            ("10.1.0.0/16", "10.1.9.9", true),
+            ("10.1.0.0/16", "10.2.0.0", false),
+            ("0.0.0.0/0", "192.168.0.1", true),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "::1", true),
+            ("2001:db8::/32", "2001:db8:1::", true),
+            ("2001:db8::/32", "2001:db9::", false),
+        ] {
+            assert_eq!(permits(&[acl("ip", list)], &[ip(address)], Permissions::READ), is_in, "{list} {address}");
+        }
+        for wrong in ["", "10.1.2", "10.1.2.3/33", "::1/129", "10.1.2.3/x", "host"] {
+            assert_eq!(resolve(&Arc::from([acl("ip", wrong)]), &[]), Err(Refusal::InvalidAcl), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_auth_is_who_has_proven_himself() {
+        let list: Arc<[Acl]> = Arc::from([Acl::creator(Permissions::READ), Acl::creator(Permissions::READ)]);
+        assert_eq!(resolve(&list, &[ip("127.0.0.1")]), Err(Refusal::InvalidAcl), "an address proves nobody");
+        let me = Identity::digest(b"me:secret");
+        let resolved = resolve(&list, &[ip("127.0.0.1"), me.clone()]).unwrap();
+        assert_eq!(*resolved, [acl("digest", &me.id)]);
+        assert!(permits(&resolved, &[me], Permissions::READ));
+        assert!(!permits(&resolved, &[Identity::digest(b"me:other")], Permissions::READ));
+    }
+
+    #[test]
+    fn lists_that_mean_nobody_are_refused() {
+        for wrong in [acl("world", "me"), acl("digest", "me"), acl("digest", "a:b:c"), acl("sms", "me")] {
+            assert_eq!(resolve(&Arc::from([wrong]), &[]), Err(Refusal::InvalidAcl));
+        }
+        assert_eq!(resolve(&Arc::from([]), &[]), Err(Refusal::InvalidAcl));
+    }
+}
