@@ -51,6 +51,7 @@ impl<C: Client> Client for Chroot<C> {
                 return Err(Error::Protocol("a path outside the chroot".into()));
             }
             answer.watch = answer.watch.map(|watch| watch.below(&root));
+            answer.stream = answer.stream.map(|stream| Box::new(stream.below(&root)));
             Ok(answer)
         })
     }

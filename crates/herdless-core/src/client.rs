@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::{
-    Acl, Auth, Create, CreateMode, Delete, Error, Exists, GetAcl, GetAllChildrenNumber, GetChildren, GetConfig,
-    GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, Operation, ReadOp, Reconfig, Request, Response,
-    Secret, Session, SessionId, SetAcl, SetData, Sync as SyncOp, Version, Watched, WhoAmI,
+    Acl, AddWatch, AddWatchMode, Auth, CheckWatches, Create, CreateMode, Delete, Error, Exists, GetAcl,
+    GetAllChildrenNumber, GetChildren, GetConfig, GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath,
+    Operation, ReadOp, Reconfig, RemoveWatches, Request, Response, Secret, Session, SessionId, SetAcl, SetData,
+    Sync as SyncOp, Version, Watched, WatcherType, WhoAmI,
 };
 
 /// Somebody who carries requests out: the transport, the in-memory backend, or a wrapper around one.
@@ -141,6 +142,24 @@ pub trait ClientExt: Client {
     /// The paths of this session's ephemeral nodes that begin with `prefix`. 1 round trip.
     fn ephemerals(&self, prefix: &NodePath) -> Call<GetEphemerals> {
         self.call(GetEphemerals { prefix: prefix.clone() })
+    }
+
+    /// Leaves a watch that stays: the stream of what happens to the node, or to everything below it, from now on. 1 round trip.
+    ///
+    /// Read what is there *after* this has been answered: then no change is missed. Refused with `Unimplemented` before
+    /// ZooKeeper 3.6.
+    fn add_watch(&self, path: &NodePath, mode: AddWatchMode) -> Call<AddWatch> {
+        self.call(AddWatch { path: path.clone(), mode })
+    }
+
+    /// Whether the server has a watch of this client on the node: refused with `NoWatcher` if not. 1 round trip.
+    fn check_watches(&self, path: &NodePath, kind: WatcherType) -> Call<CheckWatches> {
+        self.call(CheckWatches { path: path.clone(), kind })
+    }
+
+    /// Takes this client's watches on the node away, whoever waits for them: see [`RemoveWatches`]. 1 round trip.
+    fn remove_watches(&self, path: &NodePath, kind: WatcherType) -> Call<RemoveWatches> {
+        self.call(RemoveWatches { path: path.clone(), kind })
     }
 
     /// How many descendants the node has. 1 round trip; the server walks through its whole tree. Refused with `NoNode`.

@@ -38,6 +38,7 @@ mod session;
 mod sync;
 mod time;
 mod watch;
+mod watch_stream;
 mod watch_table;
 
 pub use acl::{Acl, Identity, Permissions};
@@ -50,8 +51,9 @@ pub use op::{Operation, Watched};
 pub use path::{NodePath, PathError, PathErrorKind};
 pub use reply::{Answer, Created, MultiReply, ReadReply, Reply};
 pub use request::{
-    Auth, Create, Delete, Exists, FindOwn, GetAcl, GetAllChildrenNumber, GetChildren, GetConfig, GetData,
-    GetEphemerals, Multi, MultiOp, MultiRead, ReadOp, Reconfig, Release, Request, SetAcl, SetData, Sync, WhoAmI,
+    AddWatch, AddWatchMode, Auth, CheckWatches, Create, Delete, Exists, FindOwn, GetAcl, GetAllChildrenNumber,
+    GetChildren, GetConfig, GetData, GetEphemerals, Multi, MultiOp, MultiRead, ReadOp, Reconfig, Release,
+    RemoveWatches, Request, SetAcl, SetData, Sync, WatcherType, WhoAmI,
 };
 pub use response::{Outcome, Response, ResponseSource, Undo};
 pub use secret::Secret;
@@ -61,6 +63,7 @@ pub use session::{
 pub use sync::{Locks, Mutex, StdLocks, StdMutex};
 pub use time::{Sleep, Time};
 pub use watch::{EventKind, Watch, WatchEvent, WatchOutcome, WatchSource};
+pub use watch_stream::{Notice, NoticeQueue, NoticeSource, WatchStream};
 pub use watch_table::{WatchKind, WatchTable};
 
 pub use bytes::Bytes;

@@ -37,8 +37,8 @@ impl<T: Send + 'static, L: Locks> OneShot<T, L> {
 
     /// Puts the value in. A second value is dropped.
     ///
-    /// The caller runs the returned [`Completion`] once it holds no lock: it wakes a task or calls an undo, and both
-    /// may come back into the caller.
+    /// The caller runs the returned [`Completion`] once it holds no lock: it wakes a task, calls an undo, or drops a value that
+    /// nobody wants, and each may come back into the caller.
     pub fn put(&self, value: T) -> Completion<T> {
         self.state.with(|state| match state {
             State::Waiting(waker) => {
@@ -46,8 +46,11 @@ impl<T: Send + 'static, L: Locks> OneShot<T, L> {
                 *state = State::Full(value);
                 Completion(Step::Wake(waker))
             }
-            State::Abandoned(undo) => Completion(undo.take().map_or(Step::Nothing, |undo| Step::Undo(undo, value))),
-            State::Full(_) | State::Taken => Completion(Step::Nothing),
+            State::Abandoned(undo) => Completion(match undo.take() {
+                Some(undo) => Step::Undo(undo, value),
+                None => Step::Drop(value),
+            }),
+            State::Full(_) | State::Taken => Completion(Step::Drop(value)),
         })
     }
 
@@ -95,7 +98,7 @@ impl<T: Send + 'static, L: Locks> fmt::Debug for OneShot<T, L> {
 }
 
 enum Step<T> {
-    Nothing,
+    Drop(T),
     Wake(Option<Waker>),
     Undo(Undo<T>, T),
 }
@@ -113,7 +116,7 @@ impl<T> Completion<T> {
     /// Wakes the listener, or calls the undo of one that has gone.
     pub fn run(self) {
         match self.0 {
-            Step::Nothing => {}
+            Step::Drop(value) => drop(value),
             Step::Wake(waker) => waker.into_iter().for_each(Waker::wake),
             Step::Undo(undo, value) => undo(value),
         }

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use crate::{
-    Acl, Answer, Auth, Create, Created, Delete, Error, Exists, FindOwn, GetAcl, GetAllChildrenNumber, GetChildren,
-    GetConfig, GetData, GetEphemerals, Identity, Multi, MultiRead, MultiReply, NodePath, ReadReply, Reconfig, Release,
-    Reply, Request, SetAcl, SetData, Stat, Sync, Watch, WhoAmI,
+    Acl, AddWatch, Answer, Auth, CheckWatches, Create, Created, Delete, Error, Exists, FindOwn, GetAcl,
+    GetAllChildrenNumber, GetChildren, GetConfig, GetData, GetEphemerals, Identity, Multi, MultiRead, MultiReply,
+    NodePath, ReadReply, Reconfig, Release, RemoveWatches, Reply, Request, SetAcl, SetData, Stat, Sync, Watch,
+    WatchStream, WhoAmI,
 };
 
 /// An operation: a request that knows the type of its own outcome.
@@ -51,6 +52,8 @@ operations! {
     SetData => Stat, Reply::Set(stat) => stat;
     GetChildren => (Vec<String>, Stat), Reply::Children(names, stat) => (names, stat);
     GetEphemerals => Vec<NodePath>, Reply::Ephemerals(paths) => paths;
+    CheckWatches => (), Reply::Watched => ();
+    RemoveWatches => (), Reply::WatchesRemoved => ();
     GetAllChildrenNumber => u32, Reply::AllChildrenNumber(count) => count;
     GetAcl => (Vec<Acl>, Stat), Reply::Acl(acl, stat) => (acl, stat);
     SetAcl => Stat, Reply::Set(stat) => stat;
@@ -63,6 +66,18 @@ operations! {
     Reconfig => (Bytes, Stat), Reply::Data(data, stat) => (data, stat);
     Release => bool, Reply::Released(was_there) => was_there;
     FindOwn => Option<Created>, Reply::Found(found) => found;
+}
+
+impl Operation for AddWatch {
+    type Output = WatchStream;
+
+    fn into_request(self) -> Request {
+        Request::AddWatch(self)
+    }
+
+    fn output(answer: Answer) -> Result<WatchStream, Error> {
+        answer.stream.map(|stream| *stream).ok_or_else(|| Error::mismatch("AddWatch"))
+    }
 }
 
 /// A read that leaves a watch: yields what the read yields, and the [`Watch`].

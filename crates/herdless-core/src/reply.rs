@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Acl, Error, Identity, NodePath, Stat, Watch};
+use crate::{Acl, Error, Identity, NodePath, Stat, Watch, WatchStream};
 
 /// The reply to a [`Request`](crate::Request) that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,12 @@ pub enum Reply {
     Children(Vec<String>, Stat),
     /// To `GetEphemerals`: the whole paths.
     Ephemerals(Vec<NodePath>),
+    /// To `AddWatch`.
+    WatchAdded,
+    /// To `CheckWatches`.
+    Watched,
+    /// To `RemoveWatches`.
+    WatchesRemoved,
     /// To `GetAllChildrenNumber`.
     AllChildrenNumber(u32),
     /// To `GetAcl`.
@@ -83,13 +89,15 @@ pub enum ReadReply {
 pub struct Answer {
     /// The reply.
     pub reply: Reply,
-    /// The watch.
+    /// The watch that a read has left.
     pub watch: Option<Watch>,
+    /// The watch that an `AddWatch` has left. In a box, for the many answers that have none.
+    pub stream: Option<Box<WatchStream>>,
 }
 
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
-        Self { reply, watch: None }
+        Self { reply, watch: None, stream: None }
     }
 }
 

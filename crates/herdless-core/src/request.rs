@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Acl, CreateMode, NodePath, Secret, SessionId, Version, Zxid};
+use crate::{Acl, CreateMode, EventKind, NodePath, Secret, SessionId, Version, WatchEvent, WatchKind, Zxid};
 
 /// One request, as every layer from recipe to tree sees it.
 ///
@@ -27,6 +27,12 @@ pub enum Request {
     GetChildren(GetChildren),
     /// List the session's own ephemeral nodes.
     GetEphemerals(GetEphemerals),
+    /// Leave a watch that stays.
+    AddWatch(AddWatch),
+    /// Ask whether there is a watch.
+    CheckWatches(CheckWatches),
+    /// Take watches away.
+    RemoveWatches(RemoveWatches),
     /// Count a node's descendants.
     GetAllChildrenNumber(GetAllChildrenNumber),
     /// Read a node's access control list.
@@ -121,6 +127,88 @@ pub struct GetChildren {
 pub struct GetEphemerals {
     /// Only paths that begin with this text. It is a prefix of the string, not a subtree.
     pub prefix: NodePath,
+}
+
+/// Leave a watch that stays when it fires (ZooKeeper 3.6 and later). The node need not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddWatch {
+    /// The path.
+    pub path: NodePath,
+    /// What it tells of.
+    pub mode: AddWatchMode,
+}
+
+/// What a watch that stays tells of (`AddWatchMode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "a backend has to know both")]
+pub enum AddWatchMode {
+    /// Of everything that happens to the node, and of its children coming and going
+    /// ([`ChildrenChanged`](crate::EventKind::ChildrenChanged)).
+    Persistent,
+    /// Of everything that happens to the node and all its descendants, each by its own path; never `ChildrenChanged`.
+    PersistentRecursive,
+}
+
+impl WatcherType {
+    /// Whether it means one-shot watches of this kind.
+    pub fn means(self, kind: WatchKind) -> bool {
+        match self {
+            Self::Children => kind == WatchKind::Children,
+            Self::Data => kind != WatchKind::Children,
+            Self::Any => true,
+        }
+    }
+
+    /// Whether it means (a part of) watches of this mode.
+    pub fn means_staying(self, mode: AddWatchMode) -> bool {
+        self != Self::Children || mode == AddWatchMode::Persistent
+    }
+}
+
+impl AddWatchMode {
+    /// Whether a watch of this mode on `path` tells of this event.
+    pub fn hears(self, path: &NodePath, event: &WatchEvent) -> bool {
+        match self {
+            Self::Persistent => event.path == *path,
+            Self::PersistentRecursive => {
+                event.kind != EventKind::ChildrenChanged && (event.path == *path || event.path.is_below(path))
+            }
+        }
+    }
+}
+
+/// Ask whether this client has a watch on a node, by the server's book. Refused with
+/// [`NoWatcher`](crate::Refusal::NoWatcher) if not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckWatches {
+    /// The path.
+    pub path: NodePath,
+    /// Which.
+    pub kind: WatcherType,
+}
+
+/// Take away what this client has on a node, whoever in it waits there: they are told
+/// [`NoWatcher`](crate::Refusal::NoWatcher), and so is the caller where there is nothing. A watch that is dropped frees the
+/// server's without this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveWatches {
+    /// The path.
+    pub path: NodePath,
+    /// Which.
+    pub kind: WatcherType,
+}
+
+/// Which watches are meant (`Watcher.WatcherType`). One that stays is of both kinds, except that a recursive one is only of
+/// data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a backend has to know each")]
+pub enum WatcherType {
+    /// Of the children.
+    Children,
+    /// Of the data, or of the existence.
+    Data,
+    /// Any.
+    Any,
 }
 
 /// Count a node's descendants, at any depth (ZooKeeper 3.6 and later).
@@ -297,6 +385,9 @@ impl Request {
             Self::SetData(_) => "set_data",
             Self::GetChildren(_) => "get_children",
             Self::GetEphemerals(_) => "get_ephemerals",
+            Self::AddWatch(_) => "add_watch",
+            Self::CheckWatches(_) => "check_watches",
+            Self::RemoveWatches(_) => "remove_watches",
             Self::GetAllChildrenNumber(_) => "get_all_children_number",
             Self::GetAcl(_) => "get_acl",
             Self::SetAcl(_) => "set_acl",
@@ -326,6 +417,9 @@ impl Request {
             | Self::GetData(GetData { path, .. })
             | Self::SetData(SetData { path, .. })
             | Self::GetChildren(GetChildren { path, .. })
+            | Self::AddWatch(AddWatch { path, .. })
+            | Self::CheckWatches(CheckWatches { path, .. })
+            | Self::RemoveWatches(RemoveWatches { path, .. })
             | Self::GetAllChildrenNumber(GetAllChildrenNumber { path })
             | Self::GetAcl(GetAcl { path })
             | Self::SetAcl(SetAcl { path, .. })

@@ -25,6 +25,11 @@ pub struct WatchTable<T> {
     children: BTreeMap<NodePath, Vec<T>>,
 }
 
+impl WatchKind {
+    /// The three.
+    pub const ALL: [Self; 3] = [Self::Data, Self::Exists, Self::Children];
+}
+
 impl<T> Default for WatchTable<T> {
     fn default() -> Self {
         Self { data: BTreeMap::new(), exists: BTreeMap::new(), children: BTreeMap::new() }
@@ -55,6 +60,16 @@ impl<T> WatchTable<T> {
             }
         }
         fired
+    }
+
+    /// Takes out the watches of one kind on one path.
+    pub fn take(&mut self, kind: WatchKind, path: &NodePath) -> Vec<T> {
+        self.list_mut(kind).remove(path).unwrap_or_default()
+    }
+
+    /// Whether there is a watch of one kind on one path.
+    pub fn has(&self, kind: WatchKind, path: &NodePath) -> bool {
+        self.list(kind).contains_key(path)
     }
 
     /// Takes out every watch.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use herdless_core::{
-    Answer, Auth, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex, NodePath, OneShot, Outcome,
-    Refusal, Reply, Request, Response, Session, SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchKind,
-    WatchOutcome, WatchTable, Zxid,
+    AddWatch, AddWatchMode, Answer, Auth, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex,
+    NodePath, Notice, NoticeQueue, OneShot, Outcome, Refusal, RemoveWatches, Reply, Request, Response, Session,
+    SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchEvent, WatchKind, WatchOutcome, WatchStream,
+    WatchTable, WatcherType, Zxid,
 };
 
 use crate::client::{Late, MemoryClient};
@@ -35,9 +36,12 @@ pub(crate) struct Shared<L: Locks> {
 }
 
 struct State<L: Locks> {
+    /// For what comes back from a stream that is dropped.
+    shared: Weak<Shared<L>>,
     tree: Tree,
     clients: BTreeMap<u64, Endpoint<L>>,
     last_session: i64,
+    last_stream: u64,
     wake_ups: u64,
     /// What the nodes' times say, in milliseconds.
     now_ms: i64,
@@ -58,10 +62,18 @@ struct Endpoint<L: Locks> {
     identities: Vec<Auth>,
     seen: Zxid,
     watches: WatchTable<WatchCell<L>>,
+    streams: BTreeMap<u64, Staying<L>>,
     waiting: Vec<(Request, Slot<L>)>,
     /// How many more replies come before one is lost.
     lose_after: Option<u64>,
     is_late: bool,
+}
+
+/// A watch that stays.
+struct Staying<L: Locks> {
+    path: NodePath,
+    mode: AddWatchMode,
+    queue: Arc<NoticeQueue<L>>,
 }
 
 /// What is left to do once the lock is released: wake-ups and undos may come back here.
@@ -113,8 +125,20 @@ impl<L: Locks> Backend<L> {
     pub fn with_locks() -> Self {
         let mut tree = Tree::new(Zxid(1));
         tree.allow_ttl(true);
-        let state = State { tree, clients: BTreeMap::new(), last_session: 0, wake_ups: 0, now_ms: 0 };
-        Self { shared: Arc::new(Shared { state: L::Mutex::new(state) }) }
+        let shared = |shared: &Weak<Shared<L>>| {
+            let shared = shared.clone();
+            let state = State {
+                shared,
+                tree,
+                clients: BTreeMap::new(),
+                last_session: 0,
+                last_stream: 0,
+                wake_ups: 0,
+                now_ms: 0,
+            };
+            Shared { state: L::Mutex::new(state) }
+        };
+        Self { shared: Arc::new_cyclic(shared) }
     }
 
     /// A client with a new session.
@@ -134,6 +158,7 @@ impl<L: Locks> Backend<L> {
                 identities: Vec::new(),
                 seen: state.tree.last_zxid(),
                 watches: WatchTable::default(),
+                streams: BTreeMap::new(),
                 waiting: Vec::new(),
                 lose_after: None,
                 is_late: false,
@@ -217,6 +242,13 @@ impl<L: Locks> Shared<L> {
             return Response::ready(Err(Error::Closed));
         }
         self.with(|state, after| state.submit(key, request, after))
+    }
+
+    /// The reader of a watch that stays has gone.
+    fn unwatch(&self, key: u64, stream: u64) {
+        if L::is_usable() {
+            self.with(|state, _| state.unwatch(key, stream));
+        }
     }
 
     fn with<R>(&self, step: impl FnOnce(&mut State<L>, &mut Aftermath) -> R) -> R {
@@ -303,7 +335,44 @@ impl<L: Locks> State<L> {
             endpoint.watches.add(kind, path, cell.clone());
             herdless_core::Watch::new(cell)
         });
-        Ok(Answer { reply, watch })
+        if let (Request::RemoveWatches(remove), true) = (request, reply == Reply::WatchesRemoved) {
+            endpoint.removed(remove, after);
+        }
+        let stream = match request {
+            Request::AddWatch(AddWatch { path, mode }) => {
+                self.last_stream += 1;
+                let (id, shared, queue) = (self.last_stream, self.shared.clone(), Arc::<NoticeQueue<L>>::default());
+                let staying = Staying { path: path.clone(), mode: *mode, queue: queue.clone() };
+                endpoint.streams.insert(id, staying);
+                Some(Box::new(WatchStream::new(queue, move || {
+                    shared.upgrade().into_iter().for_each(|shared| shared.unwatch(key, id));
+                })))
+            }
+            _ => None,
+        };
+        Ok(Answer { reply, watch, stream })
+    }
+
+    /// What stays on the server is what the client's other streams need: a watch is taken away with the last of its path.
+    fn unwatch(&mut self, key: u64, stream: u64) {
+        let Some(endpoint) = self.clients.get_mut(&key) else {
+            return;
+        };
+        let Some(Staying { path, .. }) = endpoint.streams.remove(&stream) else {
+            return;
+        };
+        if !endpoint.is_connected || endpoint.streams.values().any(|other| other.path == path) {
+            return;
+        }
+        let id = endpoint.id;
+        self.tree.remove_watches(id, &path, WatcherType::Any);
+        // Those that fire once are still wanted.
+        for kind in WatchKind::ALL {
+            if endpoint.watches.has(kind, &path) {
+                let now = self.tree.last_zxid();
+                self.tree.rearm(id, kind, &path, now, &mut Fired::new());
+            }
+        }
     }
 
     /// Hands each event to the cells that wait for it. They are filled here, under the lock, and woken after it.
@@ -312,6 +381,9 @@ impl<L: Locks> State<L> {
             let Some(endpoint) = self.clients.values_mut().find(|endpoint| endpoint.id == session) else {
                 continue;
             };
+            for staying in endpoint.streams.values().filter(|staying| staying.hears(&event)) {
+                after.wakers.extend(staying.queue.put(Ok(Notice::Event(event.clone()))));
+            }
             for cell in endpoint.watches.fire(&event) {
                 let completion = cell.put(Ok(event.clone()));
                 self.wake_ups += u64::from(completion.has_listener());
@@ -365,10 +437,14 @@ impl<L: Locks> State<L> {
         let (id, seen) = (endpoint.id, endpoint.seen);
         let waiting = std::mem::take(&mut endpoint.waiting);
         let mut fired = Fired::new();
+        for staying in endpoint.streams.values() {
+            self.tree.add_watch(id, staying.mode, &staying.path);
+            after.wakers.extend(staying.queue.put(Ok(Notice::Gap)));
+        }
         for auth in &endpoint.identities {
             let _ = self.tree.apply(id, &Request::Auth(auth.clone()), self.now_ms, &mut fired);
         }
-        for kind in [WatchKind::Data, WatchKind::Exists, WatchKind::Children] {
+        for kind in WatchKind::ALL {
             for path in endpoint.watches.paths(kind) {
                 self.tree.rearm(id, kind, path, seen, &mut fired);
             }
@@ -381,7 +457,26 @@ impl<L: Locks> State<L> {
     }
 }
 
+impl<L: Locks> Staying<L> {
+    fn hears(&self, event: &WatchEvent) -> bool {
+        self.mode.hears(&self.path, event)
+    }
+}
+
 impl<L: Locks> Endpoint<L> {
+    /// Tells those who waited for what was taken away.
+    fn removed(&mut self, remove: &RemoveWatches, after: &mut Aftermath) {
+        let gone = || Err(Refusal::NoWatcher.into());
+        for kind in WatchKind::ALL.into_iter().filter(|kind| remove.kind.means(*kind)) {
+            after.watches.extend(self.watches.take(kind, &remove.path).into_iter().map(|cell| cell.put(gone())));
+        }
+        self.streams.retain(|_, staying| {
+            let is_meant = staying.path == remove.path && remove.kind.means_staying(staying.mode);
+            after.wakers.extend(is_meant.then(|| staying.queue.put(Err(Refusal::NoWatcher.into()))).flatten());
+            !is_meant
+        });
+    }
+
     /// The client is over.
     fn end(&mut self, error: Error, after: &mut Aftermath) {
         self.lose_session(&error, after);
@@ -391,6 +486,9 @@ impl<L: Locks> Endpoint<L> {
     /// The session is over: what was bound to it is told.
     fn lose_session(&mut self, error: &Error, after: &mut Aftermath) {
         after.wakers.extend(self.session.set(SessionState::Lost));
+        for staying in std::mem::take(&mut self.streams).into_values() {
+            after.wakers.extend(staying.queue.put(Err(error.clone())));
+        }
         after.watches.extend(self.watches.drain().into_iter().map(|cell| cell.put(Err(error.clone()))));
         for (_, slot) in std::mem::take(&mut self.waiting) {
             after.replies.push(slot.put(Err(error.clone())));

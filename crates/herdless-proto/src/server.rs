@@ -116,9 +116,9 @@ impl Machine {
                 self.header(PING_XID, last_zxid, 0);
                 return Ok(Some(Incoming::Ping));
             }
-            Some(OpCode::SetWatches) => match read_set_watches(r) {
+            Some(opcode @ (OpCode::SetWatches | OpCode::SetWatches2)) => match read_set_watches(opcode, r) {
                 Ok(watches) => {
-                    let ticket = Ticket { xid, shape: Shape::Plain(OpCode::SetWatches) };
+                    let ticket = Ticket { xid, shape: Shape::Plain(opcode) };
                     return Ok(Some(Incoming::SetWatches { ticket, watches }));
                 }
                 Err(_) => Refusal::Marshalling,
@@ -210,8 +210,8 @@ impl Machine {
 /// The operations of Apache ZooKeeper 3.8 that are not spoken here. They are refused, but unlike an operation that does
 /// not exist they are no reason to hang up.
 fn is_known_to_others(code: i32) -> bool {
-    // check and remove watches; delete a container; SASL; SetWatches2, addWatch
-    matches!(code, 17 | 18 | 20 | 102 | 105 | 106)
+    // delete a container; SASL
+    matches!(code, 20 | 102)
 }
 
 const SESSION_EXPIRED: i32 = -112;

@@ -13,6 +13,8 @@ mod frames;
 mod fuzz;
 #[path = "pair/harness.rs"]
 mod harness;
+#[path = "pair/identities.rs"]
+mod identities;
 #[path = "pair/limits.rs"]
 mod limits;
 #[path = "pair/offsets.rs"]
@@ -21,5 +23,7 @@ mod offsets;
 mod requests;
 #[path = "pair/session.rs"]
 mod session;
+#[path = "pair/streams.rs"]
+mod streams;
 #[path = "pair/watches.rs"]
 mod watches;

@@ -265,6 +265,9 @@ impl State {
         for (kind, path) in watches.iter() {
             self.tree.rearm(session, kind, path, seen, &mut fired);
         }
+        for (mode, path) in watches.staying() {
+            self.tree.add_watch(session, mode, path);
+        }
         self.notify(fired, wakers);
         let zxid = self.tree.last_zxid().0;
         if let Some(link) = self.links.get_mut(&id) {

@@ -10,7 +10,7 @@ use herdless_core::{
     Chroot, Client, Lease, Mutex, OneShot, Outcome, Request, Response, Session, SessionCell, SessionId, SessionState,
     StdMutex, WatchOutcome,
 };
-use herdless_proto::client::{Counters, Machine};
+use herdless_proto::client::{Counters, Machine, StreamId};
 
 pub(crate) type Slot = Arc<OneShot<Outcome>>;
 pub(crate) type WatchCell = Arc<OneShot<WatchOutcome>>;
@@ -138,6 +138,16 @@ impl Shared {
             Ok(()) => Response::pending(slot),
             Err((_, error)) => Response::ready(Err(error)),
         }
+    }
+
+    /// The reader of a stream has gone.
+    pub(crate) fn unwatch(&self, stream: StreamId) {
+        let now = now();
+        let driver = self.state.with(|state| {
+            state.machine.unwatch(now, stream);
+            state.driver.take()
+        });
+        driver.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) async fn first_session(&self) {

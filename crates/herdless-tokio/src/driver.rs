@@ -1,16 +1,16 @@
 //! The task that moves bytes between the machine and the socket.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use herdless_core::{Answer, Mutex, SessionState, Watch};
-use herdless_proto::client::{Event, Machine};
+use herdless_core::{Answer, Error, Mutex, Notice, NoticeQueue, SessionState, Watch, WatchStream};
+use herdless_proto::client::{Event, Machine, StreamId};
 use tokio::io::AsyncReadExt;
 use tokio::time::Sleep;
 
@@ -25,6 +25,7 @@ pub(crate) struct Driver {
     connect_timeout: Duration,
     link: Link,
     events: VecDeque<Event<Slot, WatchCell>>,
+    streams: BTreeMap<StreamId, Arc<NoticeQueue>>,
     reading: BytesMut,
     writing: BytesMut,
     timer: Pin<Box<Sleep>>,
@@ -53,6 +54,7 @@ impl Driver {
             connect_timeout,
             link: Link::Down,
             events: VecDeque::new(),
+            streams: BTreeMap::new(),
             reading: BytesMut::new(),
             writing: BytesMut::new(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -99,10 +101,15 @@ impl Driver {
 
     fn tell(&mut self, event: Event<Slot, WatchCell>) {
         match event {
-            Event::Reply { token, outcome, watch } => {
-                let answer = outcome.map(|reply| Answer { reply, watch: watch.map(|cell| Watch::new(cell)) });
+            Event::Reply { token, outcome, watch, stream } => {
+                let answer = outcome.map(|reply| Answer {
+                    reply,
+                    watch: watch.map(|cell| Watch::new(cell)),
+                    stream: stream.map(|id| Box::new(self.open_stream(id))),
+                });
                 token.put(answer).run();
             }
+            Event::Noticed { streams, notice } => self.notice(&streams, &notice),
             Event::Fired { watches, outcome } => {
                 for watch in watches {
                     watch.put(outcome.clone()).run();
@@ -126,6 +133,22 @@ impl Driver {
                 self.shared.set(SessionState::Lost);
             }
             Event::Closed => self.is_closed = true,
+        }
+    }
+
+    fn open_stream(&mut self, id: StreamId) -> WatchStream {
+        let (queue, shared) = (Arc::<NoticeQueue>::default(), self.shared.clone());
+        self.streams.insert(id, queue.clone());
+        WatchStream::new(queue, move || shared.unwatch(id))
+    }
+
+    fn notice(&mut self, streams: &[StreamId], notice: &Result<Notice, Error>) {
+        for id in streams {
+            let queue = match notice {
+                Ok(_) => self.streams.get(id).cloned(),
+                Err(_) => self.streams.remove(id),
+            };
+            queue.and_then(|queue| queue.put(notice.clone())).into_iter().for_each(Waker::wake);
         }
     }
 

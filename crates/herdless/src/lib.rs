@@ -37,8 +37,9 @@ pub mod testing;
 
 pub use herdless_core as core;
 pub use herdless_core::{
-    Acl, Bytes, Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Permissions, Refusal, Session, SessionState,
-    Stat, Time, Version, Watch, WatchEvent, Zxid,
+    Acl, AddWatchMode, Bytes, Client, ClientExt, CreateMode, Error, EventKind, Identity, MultiOp, NodePath, Notice,
+    Permissions, ReadOp, ReadReply, Refusal, Secret, Session, SessionState, Stat, Time, Version, Watch, WatchEvent,
+    WatchStream, WatcherType, Zxid,
 };
 #[cfg(feature = "memory")]
 pub use herdless_memory as memory;

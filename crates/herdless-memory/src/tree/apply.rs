@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use herdless_core::{
-    Auth, Create, CreateMode, Created, Delete, Error, Exists, FindOwn, GetAcl, GetAllChildrenNumber, GetChildren,
-    GetData, GetEphemerals, Multi, MultiOp, MultiReply, NodePath, Permissions, ReadOp, ReadReply, Refusal, Release,
-    Reply, Request, SessionId, SetAcl, SetData, Stat, Sync, Version, WatchKind, Zxid,
+    AddWatch, Auth, CheckWatches, Create, CreateMode, Created, Delete, Error, Exists, FindOwn, GetAcl,
+    GetAllChildrenNumber, GetChildren, GetData, GetEphemerals, Multi, MultiOp, MultiReply, NodePath, Permissions,
+    ReadOp, ReadReply, Refusal, Release, RemoveWatches, Reply, Request, SessionId, SetAcl, SetData, Stat, Sync,
+    Version, WatchKind, Zxid,
 };
 
 use super::node::Node;
@@ -95,6 +96,18 @@ impl Tree {
                 });
                 Ok(Reply::Found(found))
             }
+            Request::AddWatch(AddWatch { path, mode }) => {
+                self.add_watch(session, *mode, path);
+                Ok(Reply::WatchAdded)
+            }
+            Request::CheckWatches(CheckWatches { path, kind }) => match self.watches.contains(session, path, *kind) {
+                true => Ok(Reply::Watched),
+                false => Err(Refusal::NoWatcher.into()),
+            },
+            Request::RemoveWatches(RemoveWatches { path, kind }) => match self.remove_watches(session, path, *kind) {
+                true => Ok(Reply::WatchesRemoved),
+                false => Err(Refusal::NoWatcher.into()),
+            },
             Request::GetAllChildrenNumber(GetAllChildrenNumber { path }) => {
                 self.readable(session, path)?;
                 let below = self.nodes.keys().filter(|node| node.is_below(path)).count();

@@ -7,7 +7,9 @@ mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herdless_core::{EventKind, Identity, NodePath, SessionId, Stat, WatchEvent, WatchKind, Zxid};
+use herdless_core::{
+    AddWatchMode, EventKind, Identity, NodePath, SessionId, Stat, WatchEvent, WatchKind, WatcherType, Zxid,
+};
 
 use node::Node;
 use watches::Watches;
@@ -15,7 +17,7 @@ use watches::Watches;
 /// The events that a change has fired, in order, each with the session to tell.
 pub type Fired = Vec<(SessionId, WatchEvent)>;
 
-/// ZooKeeper's tree: nodes, sessions, one-shot watches.
+/// ZooKeeper's tree: nodes, sessions, watches.
 ///
 /// Nothing here waits, reads a clock or takes a lock. The same calls give the same tree, the same replies and the same
 /// events in the same order.
@@ -144,6 +146,16 @@ impl Tree {
             Some(kind) => fired.push((session, WatchEvent { kind, path: path.clone() })),
             None => self.watches.add(session, kind, path),
         }
+    }
+
+    /// Leaves a watch that stays, anew after a reconnect: nothing tells what has happened meanwhile.
+    pub fn add_watch(&mut self, session: SessionId, mode: AddWatchMode, path: &NodePath) {
+        self.watches.add(session, mode, path);
+    }
+
+    /// Takes out the watches that a session has on a path; whether there was any.
+    pub fn remove_watches(&mut self, session: SessionId, path: &NodePath, kind: WatcherType) -> bool {
+        self.watches.remove(session, path, kind)
     }
 
     /// Removes the containers that have had children and have none now, and the nodes whose time to live is over at `now_ms`.

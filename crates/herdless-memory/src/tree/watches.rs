@@ -1,39 +1,90 @@
-//! The server's side of one-shot watches: who is to be told of what.
+//! The server's side of watches: who is to be told of what.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herdless_core::{EventKind, NodePath, SessionId, WatchEvent, WatchKind};
+use herdless_core::{AddWatchMode, EventKind, NodePath, SessionId, WatchEvent, WatchKind, WatcherType};
 
 use super::Fired;
 
 type Table = BTreeMap<NodePath, BTreeSet<SessionId>>;
 
-/// Two tables, as in ZooKeeper: data watches (left by reads of data, and by `exists` in either case) and child watches.
+/// Four tables: data watches (left by reads of data, and by `exists` in either case) and child watches, which fire once, and
+/// those that stay, of one node and of all below it.
+///
+/// A session that left several is told of each change once. Apache ZooKeeper keeps one mode for each path and connection
+/// before 3.9, so that there a one-shot watch takes the place of one that stays (ZOOKEEPER-4466); here it does not.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    data: Table,
-    children: Table,
+    tables: [Table; 4],
     /// What each session watches, so that a session that ends need not be searched for.
-    by_session: BTreeMap<SessionId, BTreeSet<(bool, NodePath)>>,
+    by_session: BTreeMap<SessionId, BTreeSet<(Kind, NodePath)>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Data,
+    Children,
+    Persistent,
+    Recursive,
+}
+
+impl From<WatchKind> for Kind {
+    fn from(kind: WatchKind) -> Self {
+        match kind {
+            WatchKind::Data | WatchKind::Exists => Self::Data,
+            WatchKind::Children => Self::Children,
+        }
+    }
+}
+
+impl From<AddWatchMode> for Kind {
+    fn from(mode: AddWatchMode) -> Self {
+        match mode {
+            AddWatchMode::Persistent => Self::Persistent,
+            AddWatchMode::PersistentRecursive => Self::Recursive,
+        }
+    }
 }
 
 impl Watches {
-    pub(super) fn add(&mut self, session: SessionId, kind: WatchKind, path: &NodePath) {
-        let is_child = kind == WatchKind::Children;
-        self.table(is_child).entry(path.clone()).or_default().insert(session);
-        self.by_session.entry(session).or_default().insert((is_child, path.clone()));
+    pub(super) fn add(&mut self, session: SessionId, kind: impl Into<Kind>, path: &NodePath) {
+        let kind = kind.into();
+        self.table(kind).entry(path.clone()).or_default().insert(session);
+        self.by_session.entry(session).or_default().insert((kind, path.clone()));
     }
 
     pub(super) fn forget(&mut self, session: SessionId) {
-        for (is_child, path) in self.by_session.remove(&session).unwrap_or_default() {
-            let table = self.table(is_child);
-            if let Some(sessions) = table.get_mut(&path) {
-                sessions.remove(&session);
-                if sessions.is_empty() {
-                    table.remove(&path);
-                }
+        for (kind, path) in self.by_session.remove(&session).unwrap_or_default() {
+            self.take_out(kind, &path, session);
+        }
+    }
+
+    /// Takes out what the session has on the path, of these kinds; whether there was any (`DataTree.removeWatch`).
+    pub(super) fn remove(&mut self, session: SessionId, path: &NodePath, of: WatcherType) -> bool {
+        let kinds = self.left(session, path, of);
+        for &kind in &kinds {
+            self.take_out(kind, path, session);
+            if let Some(watched) = self.by_session.get_mut(&session) {
+                watched.remove(&(kind, path.clone()));
             }
         }
+        !kinds.is_empty()
+    }
+
+    /// Whether the session has any on the path, of these kinds (`DataTree.containsWatcher`).
+    pub(super) fn contains(&self, session: SessionId, path: &NodePath, of: WatcherType) -> bool {
+        !self.left(session, path, of).is_empty()
+    }
+
+    fn left(&self, session: SessionId, path: &NodePath, of: WatcherType) -> Vec<Kind> {
+        let kinds: &[Kind] = match of {
+            WatcherType::Children => &[Kind::Children, Kind::Persistent],
+            WatcherType::Data => &[Kind::Data, Kind::Persistent, Kind::Recursive],
+            WatcherType::Any => &[Kind::Data, Kind::Children, Kind::Persistent, Kind::Recursive],
+        };
+        let has =
+            |kind: &Kind| self.tables[*kind as usize].get(path).is_some_and(|sessions| sessions.contains(&session));
+        kinds.iter().copied().filter(has).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -41,37 +92,64 @@ impl Watches {
     }
 
     pub(super) fn fire_data(&mut self, path: &NodePath, kind: EventKind, fired: &mut Fired) {
-        for session in self.take(false, path) {
-            fired.push((session, WatchEvent { kind, path: path.clone() }));
-        }
+        let mut sessions = self.take(Kind::Data, path);
+        sessions.extend(self.staying(path));
+        tell(sessions, kind, path, fired);
     }
 
     pub(super) fn fire_children(&mut self, path: &NodePath, fired: &mut Fired) {
-        for session in self.take(true, path) {
-            fired.push((session, WatchEvent { kind: EventKind::ChildrenChanged, path: path.clone() }));
-        }
+        let mut sessions = self.take(Kind::Children, path);
+        sessions.extend(self.at(Kind::Persistent, path));
+        tell(sessions, EventKind::ChildrenChanged, path, fired);
     }
 
     /// A session that watches both the data and the children is told of the deletion once.
     pub(super) fn fire_deleted(&mut self, path: &NodePath, fired: &mut Fired) {
-        let mut sessions = self.take(false, path);
-        sessions.append(&mut self.take(true, path));
-        for session in sessions {
-            fired.push((session, WatchEvent { kind: EventKind::Deleted, path: path.clone() }));
-        }
+        let mut sessions = self.take(Kind::Data, path);
+        sessions.append(&mut self.take(Kind::Children, path));
+        sessions.extend(self.staying(path));
+        tell(sessions, EventKind::Deleted, path, fired);
     }
 
-    fn take(&mut self, is_child: bool, path: &NodePath) -> BTreeSet<SessionId> {
-        let sessions = self.table(is_child).remove(path).unwrap_or_default();
+    /// Who hears of everything that happens to this node.
+    fn staying(&self, path: &NodePath) -> BTreeSet<SessionId> {
+        let mut sessions: BTreeSet<_> = self.at(Kind::Persistent, path).collect();
+        if !self.tables[Kind::Recursive as usize].is_empty() {
+            let above = std::iter::successors(Some(path.clone()), NodePath::parent);
+            sessions.extend(above.flat_map(|above| self.at(Kind::Recursive, &above).collect::<Vec<_>>()));
+        }
+        sessions
+    }
+
+    fn at(&self, kind: Kind, path: &NodePath) -> impl Iterator<Item = SessionId> {
+        self.tables[kind as usize].get(path).into_iter().flatten().copied()
+    }
+
+    fn take(&mut self, kind: Kind, path: &NodePath) -> BTreeSet<SessionId> {
+        let sessions = self.table(kind).remove(path).unwrap_or_default();
         for session in &sessions {
             if let Some(watched) = self.by_session.get_mut(session) {
-                watched.remove(&(is_child, path.clone()));
+                watched.remove(&(kind, path.clone()));
             }
         }
         sessions
     }
 
-    fn table(&mut self, is_child: bool) -> &mut Table {
-        if is_child { &mut self.children } else { &mut self.data }
+    fn take_out(&mut self, kind: Kind, path: &NodePath, session: SessionId) {
+        let table = self.table(kind);
+        if let Some(sessions) = table.get_mut(path) {
+            sessions.remove(&session);
+            if sessions.is_empty() {
+                table.remove(path);
+            }
+        }
     }
+
+    fn table(&mut self, kind: Kind) -> &mut Table {
+        &mut self.tables[kind as usize]
+    }
+}
+
+fn tell(sessions: BTreeSet<SessionId>, kind: EventKind, path: &NodePath, fired: &mut Fired) {
+    fired.extend(sessions.into_iter().map(|session| (session, WatchEvent { kind, path: path.clone() })));
 }

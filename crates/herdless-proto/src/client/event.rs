@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use herdless_core::{Error, Reply, SessionId, WatchEvent};
+use herdless_core::{Error, Notice, Reply, SessionId, WatchEvent};
+
+use super::machine::StreamId;
 
 /// What a client machine is told at the start.
 #[derive(Clone, Debug)]
@@ -74,6 +76,16 @@ pub enum Event<T, W> {
         outcome: Result<Reply, Error>,
         /// The watch that was left, if one was asked for.
         watch: Option<W>,
+        /// The stream of events that an `AddWatch` has begun, until it ends or is given up
+        /// ([`unwatch`](super::Machine::unwatch)).
+        stream: Option<StreamId>,
+    },
+    /// Streams have something to tell, or ended with this error.
+    Noticed {
+        /// Which.
+        streams: Vec<StreamId>,
+        /// What.
+        notice: Result<Notice, Error>,
     },
     /// Watches have fired, or ended with their session.
     Fired {

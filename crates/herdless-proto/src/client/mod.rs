@@ -8,4 +8,4 @@ mod machine;
 
 pub use event::{Config, Counters, Event};
 pub use link::LinkError;
-pub use machine::Machine;
+pub use machine::{Machine, StreamId};

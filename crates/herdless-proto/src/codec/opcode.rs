@@ -52,6 +52,10 @@ opcodes! {
     Create2 = 15;
     /// Change the configuration of the ensemble.
     Reconfig = 16;
+    /// Ask whether there is a watch.
+    CheckWatches = 17;
+    /// Take watches away.
+    RemoveWatches = 18;
     /// Create a container.
     CreateContainer = 19;
     /// Create a node with a time to live.
@@ -66,6 +70,10 @@ opcodes! {
     GetEphemerals = 103;
     /// Count a node's descendants.
     GetAllChildrenNumber = 104;
+    /// Re-arm watches, those that stay too.
+    SetWatches2 = 105;
+    /// Leave a watch that stays.
+    AddWatch = 106;
     /// List one's identities.
     WhoAmI = 107;
     /// Close the session.

@@ -81,6 +81,12 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
         OpCode::GetEphemerals => {
             Reply::Ephemerals((0..r.count(4)?).map(|_| r.path()).collect::<Result<Vec<NodePath>, _>>()?)
         }
+        OpCode::AddWatch => match r.int()? {
+            0 => Reply::WatchAdded,
+            code => return Ok(Err(error(code))),
+        },
+        OpCode::CheckWatches => Reply::Watched,
+        OpCode::RemoveWatches => Reply::WatchesRemoved,
         OpCode::GetAllChildrenNumber => {
             Reply::AllChildrenNumber(u32::try_from(r.int()?).map_err(|_| Malformed("count"))?)
         }
@@ -97,7 +103,7 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
         ),
         OpCode::Reconfig => Reply::Data(r.bytes()?, r.stat()?),
         OpCode::CloseSession => Reply::Closed,
-        OpCode::Ping | OpCode::Check | OpCode::SetWatches => return Err(Malformed("reply")),
+        OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 => return Err(Malformed("reply")),
     }))
 }
 
@@ -176,6 +182,8 @@ pub fn write_reply(w: &mut Writer<'_>, shape: &Shape, reply: &Reply) {
                 w.stat(stat);
             }
         }
+        // ErrorResponse
+        Reply::WatchAdded => w.int(0),
         Reply::AllChildrenNumber(count) => w.int(i32::try_from(*count).unwrap_or(i32::MAX)),
         Reply::Acl(acl, stat) => {
             write_acl(w, acl);

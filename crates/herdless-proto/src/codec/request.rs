@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herdless_core::{
-    Acl, Auth, Create, CreateMode, Delete, Exists, GetAcl, GetAllChildrenNumber, GetChildren, GetData, GetEphemerals,
-    Multi, MultiOp, MultiRead, NodePath, Permissions, ReadOp, Reconfig, Request, Secret, SetAcl, SetData, Sync,
-    Version, WatchKind, WhoAmI,
+    Acl, AddWatch, AddWatchMode, Auth, CheckWatches, Create, CreateMode, Delete, Exists, GetAcl, GetAllChildrenNumber,
+    GetChildren, GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, Permissions, ReadOp, Reconfig,
+    RemoveWatches, Request, Secret, SetAcl, SetData, Sync, Version, WatchKind, WatcherType, WhoAmI,
 };
 
 use super::{Malformed, OpCode, PING_XID, Reader, SET_WATCHES_XID, Shape, Writer};
@@ -34,6 +34,21 @@ pub fn write_request(w: &mut Writer<'_>, xid: i32, request: &Request) -> Option<
         | Request::GetAllChildrenNumber(GetAllChildrenNumber { path })
         | Request::GetAcl(GetAcl { path })
         | Request::Sync(Sync { path }) => w.string(path.as_str()),
+        Request::AddWatch(AddWatch { path, mode }) => {
+            w.string(path.as_str());
+            w.int(match mode {
+                AddWatchMode::Persistent => 0,
+                AddWatchMode::PersistentRecursive => 1,
+            });
+        }
+        Request::CheckWatches(CheckWatches { path, kind }) | Request::RemoveWatches(RemoveWatches { path, kind }) => {
+            w.string(path.as_str());
+            w.int(match kind {
+                WatcherType::Children => 1,
+                WatcherType::Data => 2,
+                WatcherType::Any => 3,
+            });
+        }
         Request::SetAcl(SetAcl { path, acl, version }) => {
             w.string(path.as_str());
             write_acl(w, acl);
@@ -75,6 +90,9 @@ fn opcode_of(request: &Request) -> Option<OpCode> {
         Request::SetData(_) => OpCode::SetData,
         Request::GetChildren(_) => OpCode::GetChildren2,
         Request::GetEphemerals(_) => OpCode::GetEphemerals,
+        Request::AddWatch(_) => OpCode::AddWatch,
+        Request::CheckWatches(_) => OpCode::CheckWatches,
+        Request::RemoveWatches(_) => OpCode::RemoveWatches,
         Request::GetAllChildrenNumber(_) => OpCode::GetAllChildrenNumber,
         Request::GetAcl(_) => OpCode::GetAcl,
         Request::SetAcl(_) => OpCode::SetAcl,
@@ -189,7 +207,7 @@ pub fn write_ping(w: &mut Writer<'_>) {
     w.int(OpCode::Ping.code());
 }
 
-/// The watches to re-arm after a reconnect (`SetWatches`).
+/// The watches to re-arm after a reconnect (`SetWatches`, and where some stay `SetWatches2`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetWatches {
     /// The last change that the client has seen: a watched node that changed after it fires at once.
@@ -200,36 +218,55 @@ pub struct SetWatches {
     pub exists: Vec<NodePath>,
     /// Left by `get_children`.
     pub children: Vec<NodePath>,
+    /// Left by `add_watch`. Nothing fires for what happened meanwhile.
+    pub persistent: Vec<NodePath>,
+    /// The recursive ones.
+    pub recursive: Vec<NodePath>,
 }
 
 impl SetWatches {
-    /// Every watch, with the list that it is in.
+    /// Every watch that fires once, with the list that it is in.
     pub fn iter(&self) -> impl Iterator<Item = (WatchKind, &NodePath)> {
         let lists =
             [(WatchKind::Data, &self.data), (WatchKind::Exists, &self.exists), (WatchKind::Children, &self.children)];
         lists.into_iter().flat_map(|(kind, paths)| paths.iter().map(move |path| (kind, path)))
     }
+
+    /// Every watch that stays.
+    pub fn staying(&self) -> impl Iterator<Item = (AddWatchMode, &NodePath)> {
+        let lists =
+            [(AddWatchMode::Persistent, &self.persistent), (AddWatchMode::PersistentRecursive, &self.recursive)];
+        lists.into_iter().flat_map(|(mode, paths)| paths.iter().map(move |path| (mode, path)))
+    }
 }
 
-/// Writes a SetWatches.
+/// Writes a SetWatches; where some stay, the newer one with five lists, which only ZooKeeper 3.6 and later read.
 pub fn write_set_watches(w: &mut Writer<'_>, watches: &SetWatches) {
+    let SetWatches { relative_zxid, data, exists, children, persistent, recursive } = watches;
+    let stays = !persistent.is_empty() || !recursive.is_empty();
     w.int(SET_WATCHES_XID);
-    w.int(OpCode::SetWatches.code());
-    w.long(watches.relative_zxid);
-    for paths in [&watches.data, &watches.exists, &watches.children] {
+    w.int(if stays { OpCode::SetWatches2 } else { OpCode::SetWatches }.code());
+    w.long(*relative_zxid);
+    let lists = [data, exists, children, persistent, recursive];
+    for paths in &lists[..if stays { 5 } else { 3 }] {
         w.int(paths.len() as i32);
-        for path in paths {
+        for path in *paths {
             w.string(path.as_str());
         }
     }
 }
 
-/// Reads the body of a SetWatches.
-pub fn read_set_watches(r: &mut Reader<'_>) -> Result<SetWatches, Malformed> {
+/// Reads the body of a SetWatches, with the lists of `opcode`.
+pub fn read_set_watches(opcode: OpCode, r: &mut Reader<'_>) -> Result<SetWatches, Malformed> {
     fn paths(r: &mut Reader<'_>) -> Result<Vec<NodePath>, Malformed> {
         (0..r.count(4)?).map(|_| r.path()).collect()
     }
-    Ok(SetWatches { relative_zxid: r.long()?, data: paths(r)?, exists: paths(r)?, children: paths(r)? })
+    let (relative_zxid, data, exists, children) = (r.long()?, paths(r)?, paths(r)?, paths(r)?);
+    let (persistent, recursive) = match opcode {
+        OpCode::SetWatches2 => (paths(r)?, paths(r)?),
+        _ => (Vec::new(), Vec::new()),
+    };
+    Ok(SetWatches { relative_zxid, data, exists, children, persistent, recursive })
 }
 
 /// Reads the body of a request. The [`Shape`] says how its reply is to be written.
@@ -257,6 +294,16 @@ pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shap
             return Ok((Request::Multi(multi), Shape::Multi(opcodes)));
         }
         OpCode::MultiRead => Request::MultiRead(read_multi_read(r)?),
+        OpCode::AddWatch => Request::AddWatch(AddWatch {
+            path: path(r)?,
+            mode: match r.int()? {
+                0 => AddWatchMode::Persistent,
+                1 => AddWatchMode::PersistentRecursive,
+                _ => return Err(Malformed("mode of a watch").into()),
+            },
+        }),
+        OpCode::CheckWatches => Request::CheckWatches(CheckWatches { path: path(r)?, kind: read_watcher_type(r)? }),
+        OpCode::RemoveWatches => Request::RemoveWatches(RemoveWatches { path: path(r)?, kind: read_watcher_type(r)? }),
         OpCode::GetAllChildrenNumber => Request::GetAllChildrenNumber(GetAllChildrenNumber { path: path(r)? }),
         OpCode::GetAcl => Request::GetAcl(GetAcl { path: path(r)? }),
         OpCode::SetAcl => {
@@ -274,7 +321,7 @@ pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shap
             version: r.long()?,
         }),
         OpCode::CloseSession => Request::CloseSession,
-        OpCode::Ping | OpCode::Check | OpCode::SetWatches => {
+        OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 => {
             return Err(Malformed("operation").into());
         }
     };
@@ -294,6 +341,15 @@ pub enum ReadError {
 impl From<Malformed> for ReadError {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)
+    }
+}
+
+fn read_watcher_type(r: &mut Reader<'_>) -> Result<WatcherType, Malformed> {
+    match r.int()? {
+        1 => Ok(WatcherType::Children),
+        2 => Ok(WatcherType::Data),
+        3 => Ok(WatcherType::Any),
+        _ => Err(Malformed("type of a watcher")),
     }
 }
 
@@ -443,7 +499,7 @@ mod tests {
             w.int(count);
             w.string("/a");
             w.finish();
-            let read = read_set_watches(&mut Reader::new(&out[4..]));
+            let read = read_set_watches(OpCode::SetWatches, &mut Reader::new(&out[4..]));
             assert!(read.is_err(), "{count}");
         }
     }

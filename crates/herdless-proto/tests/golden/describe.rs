@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use herdless_core::{
-    Acl, Create, CreateMode, Error, EventKind, Multi, MultiOp, MultiRead, MultiReply, ReadOp, ReadReply, Refusal,
-    Reply, Request, Stat, WatchEvent,
+    Acl, AddWatchMode, Create, CreateMode, Error, EventKind, Multi, MultiOp, MultiRead, MultiReply, ReadOp, ReadReply,
+    Refusal, Reply, Request, Stat, WatchEvent, WatcherType,
 };
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, OpCode, ReplyHeader, SetWatches, Shape};
 
@@ -48,13 +48,21 @@ pub(crate) fn request(xid: i32, opcode: OpCode, request: &Request, shape: &Shape
 
 pub(crate) fn set_watches(xid: i32, watches: &SetWatches) -> String {
     let list = |paths: &[herdless_core::NodePath]| quoted(paths.iter().map(|path| path.as_str()));
-    format!(
-        "request: xid={xid} op=101 (setWatches) relativeZxid={} dataWatches={} existWatches={} childWatches={}",
+    let mut text = format!(
+        "relativeZxid={} dataWatches={} existWatches={} childWatches={}",
         watches.relative_zxid,
         list(&watches.data),
         list(&watches.exists),
         list(&watches.children),
-    )
+    );
+    let op = if watches.staying().next().is_some() {
+        let staying = (list(&watches.persistent), list(&watches.recursive));
+        write!(text, " persistentWatches={} persistentRecursiveWatches={}", staying.0, staying.1).unwrap();
+        "105 (setWatches2)"
+    } else {
+        "101 (setWatches)"
+    };
+    format!("request: xid={xid} op={op} {text}")
 }
 
 fn body(request: &Request) -> String {
@@ -67,6 +75,11 @@ fn body(request: &Request) -> String {
         Request::GetData(read) => format!("path=\"{}\" watch={}", read.path, read.watch),
         Request::GetChildren(read) => format!("path=\"{}\" watch={}", read.path, read.watch),
         Request::SetData(set) => format!("path=\"{}\" {} version={}", set.path, data(&set.data), set.version.0),
+        Request::AddWatch(add) => {
+            format!("path=\"{}\" mode={}", add.path, i32::from(add.mode == AddWatchMode::PersistentRecursive))
+        }
+        Request::CheckWatches(check) => format!("path=\"{}\" type={}", check.path, watcher_type(check.kind)),
+        Request::RemoveWatches(remove) => format!("path=\"{}\" type={}", remove.path, watcher_type(remove.kind)),
         Request::GetAcl(get) => format!("path=\"{}\"", get.path),
         Request::SetAcl(set) => format!("path=\"{}\" acl={} version={}", set.path, acl(&set.acl), set.version.0),
         Request::GetAllChildrenNumber(get) => format!("path=\"{}\"", get.path),
@@ -77,6 +90,14 @@ fn body(request: &Request) -> String {
         Request::Sync(sync) => format!("path=\"{}\"", sync.path),
         Request::GetEphemerals(get) => format!("prefixPath=\"{}\"", get.prefix),
         other => panic!("{other:?} is not one operation on the wire"),
+    }
+}
+
+fn watcher_type(kind: WatcherType) -> i32 {
+    match kind {
+        WatcherType::Children => 1,
+        WatcherType::Data => 2,
+        WatcherType::Any => 3,
     }
 }
 
@@ -174,6 +195,7 @@ pub(crate) fn reply(header: ReplyHeader, shape: &Shape, outcome: &Result<Reply, 
         Ok(Reply::Synced(path)) => with(format!("path=\"{path}\"")),
         Ok(Reply::Multi(replies)) => results(head, replies),
         Ok(Reply::MultiRead(replies)) => read_results(head, replies),
+        Ok(Reply::WatchAdded) => with(format!("body {}", error(0))),
         Ok(Reply::AllChildrenNumber(count)) => with(format!("totalNumber={count}")),
         Ok(Reply::Acl(list, found)) => with(format!("acl={} {}", acl(list), stat(found))),
         Ok(Reply::Identities(identities)) => {
@@ -273,6 +295,9 @@ fn name(opcode: OpCode) -> &'static str {
         OpCode::CreateTtl => "createTTL",
         OpCode::SetWatches => "setWatches",
         OpCode::GetEphemerals => "getEphemerals",
+        OpCode::AddWatch => "addWatch",
+        OpCode::CheckWatches => "checkWatches",
+        OpCode::RemoveWatches => "removeWatches",
         OpCode::GetAcl => "getACL",
         OpCode::SetAcl => "setACL",
         OpCode::MultiRead => "multiRead",

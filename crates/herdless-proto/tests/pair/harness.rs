@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use herdless_core::{Error, NodePath, Reply, Request, SessionId, WatchEvent, Zxid};
+use herdless_core::{Error, NodePath, Notice, Reply, Request, SessionId, WatchEvent, Zxid};
 use herdless_memory::{Fired, Tree};
-use herdless_proto::client::{Config, Event, LinkError, Machine};
+use herdless_proto::client::{Config, Event, LinkError, Machine, StreamId};
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
 use herdless_proto::server;
 
@@ -39,6 +39,8 @@ pub(crate) enum Seen {
     Closed,
     Reply(u32, Result<Reply, Error>),
     Fired(Vec<u32>, Result<WatchEvent, Error>),
+    /// To streams, by the tokens of the requests that began them.
+    Noticed(Vec<u32>, Result<Notice, Error>),
 }
 
 /// How the bytes of one transmission are cut into reads.
@@ -124,6 +126,7 @@ pub(crate) struct World {
     state: State,
     answers: BTreeMap<u32, Option<Result<Reply, Error>>>,
     marks: Vec<(Mark, u32)>,
+    streams: BTreeMap<StreamId, u32>,
 }
 
 /// Small, and the same everywhere.
@@ -189,6 +192,7 @@ impl World {
             state: State::None,
             answers: BTreeMap::new(),
             marks: Vec::new(),
+            streams: BTreeMap::new(),
         }
     }
 
@@ -225,6 +229,14 @@ impl World {
         let token = self.submit(request);
         self.settle();
         self.outcome(token).expect("answered by now")
+    }
+
+    /// Gives up the stream that this request has begun.
+    pub(crate) fn unwatch(&mut self, token: u32) {
+        let (id, _) = self.streams.iter().find(|(_, of)| **of == token).expect("a stream that has not ended");
+        let id = *id;
+        self.client.unwatch(self.now, id);
+        self.pump();
     }
 
     pub(crate) fn outcome(&self, token: u32) -> Option<Result<Reply, Error>> {
@@ -462,12 +474,20 @@ impl World {
                     self.dial = None;
                     self.turn(self.state, State::Closed, Seen::Closed)
                 }
-                Event::Reply { token, outcome, watch } => {
+                Event::Reply { token, outcome, watch, stream } => {
                     let answer = self.answers.get_mut(&token).expect("a known token");
                     assert_eq!(*answer, None, "{token} is answered once");
                     *answer = Some(outcome.clone());
                     self.marks.extend(watch.map(|mark| (mark, token)));
+                    self.streams.extend(stream.map(|id| (id, token)));
                     Seen::Reply(token, outcome)
+                }
+                Event::Noticed { streams, notice } => {
+                    let tokens = streams.iter().map(|id| self.streams[id]).collect();
+                    if notice.is_err() {
+                        self.streams.retain(|id, _| !streams.contains(id));
+                    }
+                    Seen::Noticed(tokens, notice)
                 }
                 Event::Fired { watches, outcome } => {
                     let tokens = watches.iter().map(|mark| self.take_mark(mark)).collect();

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use herdless_core::{
-    Acl, Create, CreateMode, Created, Delete, Exists, FindOwn, GetChildren, GetData, Multi, MultiOp, Release, Reply,
-    Request, SessionId, SetData, Version,
+    Acl, AddWatch, AddWatchMode, Auth, Create, CreateMode, Created, Delete, Exists, FindOwn, GetChildren, GetData,
+    Multi, MultiOp, Release, Reply, Request, SessionId, SetData, Version,
 };
 
 use crate::harness::{World, path};
@@ -35,6 +35,14 @@ pub(crate) fn get(at: &str) -> Request {
 
 pub(crate) fn watch_data(at: &str) -> Request {
     Request::GetData(GetData { path: path(at), watch: true })
+}
+
+pub(crate) fn add_watch(at: &str, mode: AddWatchMode) -> Request {
+    Request::AddWatch(AddWatch { path: path(at), mode })
+}
+
+pub(crate) fn auth(credentials: &str) -> Request {
+    Request::Auth(Auth { scheme: "digest".into(), credentials: credentials.into() })
 }
 
 pub(crate) fn exists(at: &str) -> Request {

@@ -86,6 +86,9 @@ impl World {
         for (kind, path) in watches.iter() {
             self.tree.rearm(session, kind, path, Zxid(watches.relative_zxid), &mut fired);
         }
+        for (mode, path) in watches.staying() {
+            self.tree.add_watch(session, mode, path);
+        }
         self.tell(fired);
         let conn = self.conn.as_mut().expect("it has just sent this");
         conn.server.rearmed(ticket, zxid);

@@ -534,9 +534,7 @@ fn watch_after_the_read(client: &Loom, request: Request) -> Response {
     };
     let mut read = client.submit(Request::GetData(GetData { path: path.clone(), watch: false }));
     match Pin::new(&mut read).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(before)) => {
-            client.submit(request).map(|outcome| Ok(Answer { watch: outcome?.watch, reply: before.reply }))
-        }
+        Poll::Ready(Ok(before)) => client.submit(request).map(|outcome| Ok(Answer { reply: before.reply, ..outcome? })),
         _ => client.submit(request),
     }
 }

@@ -89,7 +89,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         };
         if code == 0 {
             for token in std::mem::take(&mut self.identities.known[index].waiting) {
-                self.answer(token, Ok(Reply::Authenticated), None);
+                self.answer(token, Ok(Reply::Authenticated));
             }
         } else {
             // The server hangs up, and would do so on every connection: as for ZooKeeper's own client that is the end.

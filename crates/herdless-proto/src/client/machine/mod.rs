@@ -3,6 +3,7 @@
 mod identity;
 mod receive;
 mod send;
+mod streams;
 mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,7 +11,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use herdless_core::{Error, NodePath, Reply, Request, SessionId, WatchTable};
+use herdless_core::{Error, NodePath, RemoveWatches, Reply, Request, SessionId, WatchTable};
 
 use super::errand::Errand;
 use super::event::{Config, Counters, Event};
@@ -18,6 +19,8 @@ use super::hosts::Hosts;
 use super::link::Link;
 use crate::codec::{ConnectRequest, OpCode};
 use identity::Identities;
+pub use streams::StreamId;
+use streams::{Asked, Streams};
 
 /// The client's end of the protocol.
 ///
@@ -58,6 +61,7 @@ pub struct Machine<T, W> {
     /// Whether the servers are thought to know GetEphemerals.
     lists_ephemerals: bool,
     watches: WatchTable<W>,
+    streams: Streams,
     events: VecDeque<Event<T, W>>,
     counters: Counters,
 }
@@ -78,8 +82,27 @@ struct InFlight<T> {
 }
 
 enum Purpose<T> {
-    User { token: T, watch: Option<NodePath> },
+    User {
+        token: T,
+        watch: WatchAsked,
+    },
     Errand(u64),
+    /// The machine's own, whose outcome changes nothing.
+    Unasked,
+    /// The machine's own: a watch of the node alone in place of one of all below it.
+    Lessening(NodePath),
+}
+
+/// What is to be done about watches when a reply is there.
+enum WatchAsked {
+    Nothing,
+    /// A read leaves one; by the server's book it does, unless that had one that stays.
+    Once {
+        path: NodePath,
+        is_covered: bool,
+    },
+    Staying(Asked),
+    Removal(RemoveWatches),
 }
 
 enum Waiting<T> {
@@ -113,6 +136,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             next_errand: 0,
             lists_ephemerals: true,
             watches: WatchTable::default(),
+            streams: Streams::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
             config,
@@ -192,15 +216,17 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
         self.link = Link::Down;
         self.identities.disconnected();
+        self.streams.disconnected();
         for entry in std::mem::take(&mut self.in_flight) {
             match entry.purpose {
-                Purpose::User { token, .. } => self.answer(token, Err(Error::ConnectionLost), None),
+                Purpose::User { token, .. } => self.answer(token, Err(Error::ConnectionLost)),
                 Purpose::Errand(key) => {
                     if let Some((errand, _)) = self.errands.get_mut(&key) {
                         errand.lost();
                         self.interrupted.push(key);
                     }
                 }
+                Purpose::Unasked | Purpose::Lessening(_) => {}
             }
         }
         self.check_lease(now);
@@ -313,33 +339,34 @@ impl<T, W: Clone + Default> Machine<T, W> {
         let of_sent = if *error == Error::SessionExpired { Error::SessionExpired } else { Error::ConnectionLost };
         if *error != Error::SessionExpired {
             for token in self.identities.drain() {
-                self.answer(token, Err(error.clone()), None);
+                self.answer(token, Err(error.clone()));
             }
         }
         let watches = self.watches.drain();
         if !watches.is_empty() {
             self.events.push_back(Event::Fired { watches, outcome: Err(error.clone()) });
         }
+        self.end_streams(error);
         self.interrupted.clear();
         for entry in std::mem::take(&mut self.in_flight) {
             if let Purpose::User { token, .. } = entry.purpose {
-                self.answer(token, Err(of_sent.clone()), None);
+                self.answer(token, Err(of_sent.clone()));
             }
         }
         for waiting in std::mem::take(&mut self.waiting) {
             if let Waiting::Request(_, token) = waiting {
-                self.answer(token, Err(error.clone()), None);
+                self.answer(token, Err(error.clone()));
             }
         }
         for (errand, token) in std::mem::take(&mut self.errands).into_values() {
             // A session that is over is what a close asks for.
             let outcome = if errand.is_close() { Ok(Reply::Closed) } else { Err(error.clone()) };
-            self.answer(token, outcome, None);
+            self.answer(token, outcome);
         }
     }
 
-    fn answer(&mut self, token: T, outcome: Result<Reply, Error>, watch: Option<W>) {
-        self.events.push_back(Event::Reply { token, outcome, watch });
+    fn answer(&mut self, token: T, outcome: Result<Reply, Error>) {
+        self.events.push_back(Event::Reply { token, outcome, watch: None, stream: None });
     }
 }
 

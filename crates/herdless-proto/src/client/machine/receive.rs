@@ -7,7 +7,7 @@ use herdless_core::{Error, NodePath, Reply, SessionId, WatchKind};
 
 use super::super::event::Event;
 use super::super::link::{Link, LinkError, Up};
-use super::{InFlight, Machine, OpenSession, Purpose, Waiting};
+use super::{InFlight, Machine, OpenSession, Purpose, Waiting, WatchAsked};
 use crate::codec::{
     AUTH_XID, ConnectResponse, NOTIFICATION_XID, PING_XID, Reader, ReplyHeader, SET_WATCHES_XID, read_event, read_reply,
 };
@@ -67,8 +67,9 @@ impl<T, W: Clone + Default> Machine<T, W> {
         let entry = self.expect(header.xid)?;
         let error = Error::TooLarge { what: "reply", length, limit: error.limit };
         match entry.purpose {
-            Purpose::User { token, .. } => self.answer(token, Err(error), None),
+            Purpose::User { token, .. } => self.answer(token, Err(error)),
             Purpose::Errand(key) => self.end_errand(key, Err(error)),
+            Purpose::Unasked | Purpose::Lessening(_) => {}
         }
         buffer.advance(4);
         self.counters.bytes_in += 4;
@@ -98,7 +99,10 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.counters.connects += 1;
         self.events.push_back(if resumed { Event::Resumed { timeout } } else { Event::Opened { id, timeout } });
         self.prove_all();
-        self.rearm();
+        self.rearm(now);
+        if resumed {
+            self.tell_gap();
+        }
         for key in std::mem::take(&mut self.interrupted) {
             self.send_step(now, key);
         }
@@ -107,7 +111,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 Waiting::Errand(key) => self.send_step(now, key),
                 Waiting::Request(request, token) => {
                     if let Err((token, error)) = self.send_user(now, request, token) {
-                        self.answer(token, Err(error), None);
+                        self.answer(token, Err(error));
                     }
                 }
             }
@@ -120,8 +124,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             NOTIFICATION_XID => {
                 self.counters.watch_events += 1;
                 if let Some(event) = read_event(r)? {
-                    let watches = self.watches.fire(&event);
-                    self.events.push_back(Event::Fired { watches, outcome: Ok(event) });
+                    self.tell(event);
                 }
                 return Ok(());
             }
@@ -147,10 +150,11 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 match entry.purpose {
                     Purpose::User { token, .. } => {
                         let error = Error::Protocol(malformed.to_string().into());
-                        self.answer(token, Err(error), None);
+                        self.answer(token, Err(error));
                     }
                     // Clean-up goes on after the reconnect, as if the reply had been lost.
                     Purpose::Errand(_) => self.in_flight.push_front(entry),
+                    Purpose::Unasked | Purpose::Lessening(_) => {}
                 }
                 return Err(malformed.into());
             }
@@ -163,9 +167,21 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
         match entry.purpose {
             Purpose::User { token, watch } => {
-                let watch = watch.and_then(|path| self.leave_watch(path, &outcome));
-                self.answer(token, outcome, watch);
+                let (watch, stream) = match watch {
+                    WatchAsked::Nothing => (None, None),
+                    WatchAsked::Once { path, is_covered } => (self.leave_watch(now, path, is_covered, &outcome), None),
+                    WatchAsked::Staying(asked) => (None, self.watch_answered(now, asked, &outcome)),
+                    WatchAsked::Removal(removal) => {
+                        if outcome.is_ok() {
+                            self.watches_removed(&removal);
+                        }
+                        (None, None)
+                    }
+                };
+                self.events.push_back(Event::Reply { token, outcome, watch, stream });
             }
+            Purpose::Unasked => {}
+            Purpose::Lessening(path) => self.lessened(path, &outcome),
             Purpose::Errand(key) => self.advance_errand(now, key, outcome),
         }
         Ok(())
@@ -185,7 +201,13 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
     }
 
-    pub(super) fn leave_watch(&mut self, path: NodePath, outcome: &Result<Reply, Error>) -> Option<W> {
+    pub(super) fn leave_watch(
+        &mut self,
+        now: Instant,
+        path: NodePath,
+        was_covered: bool,
+        outcome: &Result<Reply, Error>,
+    ) -> Option<W> {
         let kind = match outcome {
             Ok(Reply::Exists(None)) => WatchKind::Exists,
             Ok(Reply::Exists(Some(_)) | Reply::Data(..)) => WatchKind::Data,
@@ -193,7 +215,11 @@ impl<T, W: Clone + Default> Machine<T, W> {
             _ => return None,
         };
         let watch = W::default();
-        self.watches.add(kind, path, watch.clone());
+        self.watches.add(kind, path.clone(), watch.clone());
+        if was_covered && !self.streams.cover(&path) {
+            // The watch that was to tell is gone, or was refused.
+            self.rearm_path(now, &path);
+        }
         Some(watch)
     }
 }

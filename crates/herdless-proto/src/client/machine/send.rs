@@ -2,19 +2,19 @@
 
 use std::time::Instant;
 
-use herdless_core::{Error, Exists, GetChildren, GetData, NodePath, Refusal, Reply, Request, WatchKind};
+use herdless_core::{AddWatchMode, Error, Exists, GetChildren, GetData, NodePath, Refusal, Reply, Request, WatchKind};
 
 use super::super::errand::Next;
 use super::super::link::Link;
-use super::{InFlight, Machine, Purpose};
+use super::{InFlight, Machine, Purpose, WatchAsked};
 use crate::codec::{OpCode, SetWatches, Writer, write_request, write_set_watches};
 use crate::frame::MAX_FRAME;
 
 /// SetWatches goes out in frames of at most this many bytes (`ClientCnxn.SET_WATCHES_MAX_LENGTH`), unless a single path
 /// is longer.
 const SET_WATCHES_BATCH: usize = 128 * 1024;
-/// The length of a SetWatches without a path: header, zxid and three counts.
-const SET_WATCHES_EMPTY: usize = 8 + 8 + 3 * 4;
+/// The length of a SetWatches without a path: header, zxid and five counts.
+const SET_WATCHES_EMPTY: usize = 8 + 8 + 5 * 4;
 
 impl<T, W: Clone + Default> Machine<T, W> {
     pub(super) fn advance_errand(&mut self, now: Instant, key: u64, outcome: Result<Reply, Error>) {
@@ -34,7 +34,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         let Some((errand, token)) = self.errands.remove(&key) else {
             return;
         };
-        self.answer(token, outcome, None);
+        self.answer(token, outcome);
         if errand.is_close() {
             self.finish();
         }
@@ -56,19 +56,44 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
     }
 
-    pub(super) fn send_user(&mut self, now: Instant, request: Request, token: T) -> Result<(), (T, Error)> {
+    pub(super) fn send_user(&mut self, now: Instant, mut request: Request, token: T) -> Result<(), (T, Error)> {
         let current = self.session.as_ref().map(|session| session.id);
         if request.session().is_some_and(|session| Some(session) != current) {
             return Err((token, Error::SessionExpired));
         }
+        let watch = self.ask_for_watch(&mut request);
         match self.send(now, &request) {
             Ok((xid, opcode)) => {
-                let watch = watched_path(&request);
+                let staying = match &watch {
+                    WatchAsked::Staying(asked) => Some(asked.clone()),
+                    _ => None,
+                };
                 self.in_flight.push_back(InFlight { xid, opcode, sent: now, purpose: Purpose::User { token, watch } });
+                if let Some(asked) = staying {
+                    self.watch_sent(&asked);
+                }
                 Ok(())
             }
             Err(error) => Err((token, error)),
         }
+    }
+
+    /// What the reply has to do with watches. A read leaves none on the server where one that stays is.
+    fn ask_for_watch(&self, request: &mut Request) -> WatchAsked {
+        let (path, watch) = match request {
+            Request::Exists(Exists { path, watch })
+            | Request::GetData(GetData { path, watch })
+            | Request::GetChildren(GetChildren { path, watch }) => (path, watch),
+            Request::AddWatch(add) => return WatchAsked::Staying(self.ask_for_stream(add)),
+            Request::RemoveWatches(removal) => return WatchAsked::Removal(removal.clone()),
+            _ => return WatchAsked::Nothing,
+        };
+        if !*watch {
+            return WatchAsked::Nothing;
+        }
+        let is_covered = self.streams.cover(path);
+        *watch = !is_covered;
+        WatchAsked::Once { path: path.clone(), is_covered }
     }
 
     pub(super) fn send(&mut self, now: Instant, request: &Request) -> Result<(i32, OpCode), Error> {
@@ -97,35 +122,37 @@ impl<T, W: Clone + Default> Machine<T, W> {
 
     /// Sends the watches again that the last connection took with it. They go first: what has changed meanwhile fires
     /// before any reply that could reflect it.
-    pub(super) fn rearm(&mut self) {
-        let kinds = [WatchKind::Data, WatchKind::Exists, WatchKind::Children];
-        let all: Vec<_> =
-            kinds.iter().flat_map(|&kind| self.watches.paths(kind).map(move |path| (kind, path.clone()))).collect();
+    pub(super) fn rearm(&mut self, now: Instant) {
         let empty = SetWatches { relative_zxid: self.last_zxid, ..SetWatches::default() };
-        let mut batch = empty.clone();
-        let mut length = SET_WATCHES_EMPTY;
-        for (kind, path) in all {
+        let (mut batches, mut batch, mut length) = (Vec::new(), empty.clone(), SET_WATCHES_EMPTY);
+        let mut add = |path: &NodePath, list: fn(&mut SetWatches) -> &mut Vec<NodePath>| {
             let more = 4 + path.as_str().len();
             if length > SET_WATCHES_EMPTY && length + more > SET_WATCHES_BATCH {
-                self.send_set_watches(&batch);
-                batch = empty.clone();
+                batches.push(std::mem::replace(&mut batch, empty.clone()));
                 length = SET_WATCHES_EMPTY;
             }
             length += more;
-            match kind {
-                WatchKind::Data => &mut batch.data,
-                WatchKind::Exists => &mut batch.exists,
-                WatchKind::Children => &mut batch.children,
-            }
-            .push(path);
-        }
+            list(&mut batch).push(path.clone());
+        };
+        self.watches.paths(WatchKind::Data).for_each(|path| add(path, |batch| &mut batch.data));
+        self.watches.paths(WatchKind::Exists).for_each(|path| add(path, |batch| &mut batch.exists));
+        self.watches.paths(WatchKind::Children).for_each(|path| add(path, |batch| &mut batch.children));
+        // The server takes these after the others, whose place they take where it has one mode for each path.
+        self.streams.rearm().for_each(|(path, mode)| match mode {
+            AddWatchMode::Persistent => add(path, |batch| &mut batch.persistent),
+            AddWatchMode::PersistentRecursive => add(path, |batch| &mut batch.recursive),
+        });
         if length > SET_WATCHES_EMPTY {
-            self.send_set_watches(&batch);
+            batches.push(batch);
         }
+        batches.iter().for_each(|batch| self.send_set_watches(now, batch));
     }
 
-    pub(super) fn send_set_watches(&mut self, batch: &SetWatches) {
+    pub(super) fn send_set_watches(&mut self, now: Instant, batch: &SetWatches) {
         self.counters.requests += 1;
+        if let Link::Up(up) = &mut self.link {
+            up.last_sent = now;
+        }
         self.write_frame(|w| write_set_watches(w, batch));
     }
 
@@ -136,14 +163,5 @@ impl<T, W: Clone + Default> Machine<T, W> {
         fill(&mut writer);
         self.counters.bytes_out += 4 + writer.len() as u64;
         writer.finish();
-    }
-}
-
-fn watched_path(request: &Request) -> Option<NodePath> {
-    match request {
-        Request::Exists(Exists { path, watch: true })
-        | Request::GetData(GetData { path, watch: true })
-        | Request::GetChildren(GetChildren { path, watch: true }) => Some(path.clone()),
-        _ => None,
     }
 }
