@@ -1,0 +1,71 @@
+//! Does a backend keep ZooKeeper's semantics, and herdless's contract?
+//!
+//! [`cases`] is one list of small scenarios over any [`Client`](herdless_core::Client). Each creates a node of its own and works
+//! below it, so that all of them can run on one real server, also at the same time, and leaves nothing there. The suite starts
+//! no task, reads no clock and waits for nothing but answers, events and the ends of sessions: a backend that keeps one of them
+//! back hangs a case, so give each a limit.
+//!
+//! # On a backend of your own
+//!
+//! ```
+//! use herdless_conformance::{Backend, run_all};
+//! use herdless_memory::{MemoryClient, MemoryServer};
+//!
+//! struct Mine(MemoryServer);
+//!
+//! impl Backend for Mine {
+//!     type Client = MemoryClient;
+//!
+//!     async fn connect(&self) -> MemoryClient {
+//!         self.0.connect()
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let report = run_all(&Mine(MemoryServer::new())).await;
+//! println!("{report}");
+//! report.assert_passed();
+//! # assert!(report.passed.len() > 80 && !report.left_out.is_empty());
+//! # }
+//! ```
+//!
+//! What a case needs beyond a connection is an [`Ability`]: to cut a connection, to end a session, a server that allows nodes with
+//! a time to live. A backend has none unless it says so, and a case whose ability is missing is *left out*: named in the
+//! [`Report`] with what it needs, never counted as passed.
+//!
+//! # Each case as a test of its own
+//!
+//! [`for_each_case!`] hands the names to a macro of yours, and [`case`] finds a case by its name:
+//!
+//! ```
+//! # use herdless_conformance::Backend;
+//! # use herdless_memory::{MemoryClient, MemoryServer};
+//! # struct Mine(MemoryServer);
+//! # impl Backend for Mine {
+//! #     type Client = MemoryClient;
+//! #     async fn connect(&self) -> MemoryClient { self.0.connect() }
+//! # }
+//! macro_rules! tests {
+//!     ($($name:ident)*) => {
+//!         $(#[tokio::test]
+//!         async fn $name() {
+//!             let case = herdless_conformance::case(stringify!($name)).expect("it is in the list");
+//!             println!("{:?}", case.run(&Mine(MemoryServer::new())).await);
+//!         })*
+//!     };
+//! }
+//! herdless_conformance::for_each_case!(tests);
+//! ```
+
+#![allow(clippy::unwrap_used, reason = "a case that is not kept panics, and says where")]
+
+mod backend;
+mod cases;
+mod expect;
+mod report;
+mod scene;
+
+pub use backend::{Ability, Backend};
+pub use cases::{Case, Verdict, case, cases};
+pub use report::{Report, run_all};
+pub use scene::Scene;
