@@ -1,5 +1,7 @@
 //! Carrying requests out.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use herdless_core::{
     AddWatch, Auth, CheckWatches, Create, CreateMode, Created, Delete, Error, Exists, FindOwn, GetAcl,
@@ -10,6 +12,9 @@ use herdless_core::{
 
 use super::node::Node;
 use super::{Change, Fired, Tree, access};
+
+/// The times to live that there are, in milliseconds (`EphemeralType.validateTTL`).
+const TIMES_TO_LIVE: RangeInclusive<u128> = 1..=0xff_ffff_ffff;
 
 /// How to take a change back, for a multi that fails further on.
 enum Undo {
@@ -180,9 +185,10 @@ impl Tree {
         Ok(Reply::Acl(acl.collect(), node.stat()))
     }
 
+    /// `PrepRequestProcessor.pRequest2Txn` of `setACL`, check by check in its order.
     fn set_acl(&mut self, set: &SetAcl, transaction: &Transaction) -> Result<Stat, Refusal> {
-        let node = self.nodes.get(&set.path).ok_or(Refusal::NoNode)?;
         let acl = access::resolve(&set.acl, self.identities(transaction.session))?;
+        let node = self.nodes.get(&set.path).ok_or(Refusal::NoNode)?;
         if !self.permits(transaction.session, node, Permissions::ADMIN) {
             return Err(Refusal::NoAuth);
         }
@@ -212,6 +218,9 @@ impl Tree {
         };
         if time_to_live.is_some() && !self.allows_ttl {
             return Err(Refusal::Unimplemented);
+        }
+        if time_to_live.is_some_and(|limit| !TIMES_TO_LIVE.contains(&limit.as_millis())) {
+            return Err(Refusal::BadArguments);
         }
         if create.path.is_root() && !create.mode.is_sequential() {
             return Err(Refusal::NodeExists);
