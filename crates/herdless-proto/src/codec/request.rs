@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use herdless_core::{
     Acl, AddWatch, AddWatchMode, Auth, CheckWatches, Create, CreateMode, Delete, Exists, GetAcl, GetAllChildrenNumber,
-    GetChildren, GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, Permissions, ReadOp, Reconfig,
+    GetChildren, GetConfig, GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, Permissions, ReadOp, Reconfig,
     RemoveWatches, Request, Secret, SetAcl, SetData, Sync, Version, WatchKind, WatcherType, WhoAmI,
 };
 
@@ -282,7 +282,11 @@ pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shap
         }
         OpCode::Delete => Request::Delete(Delete { path: path(r)?, version: Version(r.int()?) }),
         OpCode::Exists => Request::Exists(Exists { path: path(r)?, watch: r.bool()? }),
-        OpCode::GetData => Request::GetData(GetData { path: path(r)?, watch: r.bool()? }),
+        OpCode::GetData => match (path(r)?, r.bool()?) {
+            // On the wire it is the read of a node, which a tree without an ensemble does not have.
+            (path, false) if path.as_str() == CONFIG_NODE => Request::GetConfig(GetConfig),
+            (path, watch) => Request::GetData(GetData { path, watch }),
+        },
         OpCode::SetData => Request::SetData(read_set(r)?),
         OpCode::GetChildren | OpCode::GetChildren2 => {
             Request::GetChildren(GetChildren { path: path(r)?, watch: r.bool()? })
