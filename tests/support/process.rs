@@ -90,7 +90,7 @@ impl ZooKeeper {
         assert!(self.process.is_none(), "it runs");
         // What is killed is the process and not the machine, so nothing has to reach a disk.
         let mut java = mortal("java");
-        java.args(["-Xmx256m", "-Dzookeeper.forceSync=no"])
+        java.args(["-Xmx256m", "-Dzookeeper.forceSync=no", "-Dzookeeper.extendedTypesEnabled=true"])
             .args(&self.options)
             .args(["-Dzookeeper.jmx.log4j.disable=true", "-cp", &self.classpath])
             .arg("org.apache.zookeeper.server.ZooKeeperServerMain")

@@ -129,7 +129,12 @@ impl Proxy {
 
     /// Waits until something that the server sent has vanished.
     pub(crate) async fn until_lost(&self) {
-        until("a lost reply", async || self.faults(|faults| faults.vanished > 0).then_some(())).await;
+        until("a lost reply", async || self.has_lost().then_some(())).await;
+    }
+
+    /// Whether something that the server sent has vanished since [`lose_replies_after`](Self::lose_replies_after).
+    pub(crate) fn has_lost(&self) -> bool {
+        self.faults(|faults| faults.vanished > 0)
     }
 
     /// The server is heard again.
