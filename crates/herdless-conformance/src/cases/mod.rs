@@ -229,6 +229,8 @@ table! { $
         watches_are_told_of_the_expiry_and_do_not_move_over needs Expire;
         what_is_bound_to_an_expired_session_is_not_done needs Expire;
         ephemerals_of_a_closed_session_do_not_block_a_name;
+        what_waits_when_its_session_expires_is_not_done needs Disconnect Expire;
+        the_states_of_a_session_are_told_in_turn needs Disconnect;
     }
     reconnects {
         a_session_outlives_its_connection needs Disconnect;

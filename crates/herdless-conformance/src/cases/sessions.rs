@@ -1,7 +1,11 @@
 //! Sessions begin and end.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_core::Stream;
 use herdless_core::{
     Client, ClientExt, CreateMode, Error, EventKind, MultiOp, Refusal, Release, SessionState, Version,
 };
@@ -163,4 +167,36 @@ pub(crate) async fn ephemerals_of_a_closed_session_do_not_block_a_name<B: Backen
         assert_eq!(refused.refusal(), Some(Refusal::NodeExists));
         client.close().await.unwrap();
     }
+}
+
+pub(crate) async fn what_waits_when_its_session_expires_is_not_done<B: Backend>(scene: &Scene<'_, B>) {
+    let (client, other) = (scene.connect_mortal().await, scene.connect().await);
+    let old = client.session().id();
+    scene.disconnect(&client).await;
+    let created = client.create(&scene.path("a"), "", CreateMode::Persistent);
+    let read = client.exists(&scene.root());
+    scene.expire(&client).await;
+    assert_eq!(created.await, Err(Error::SessionExpired));
+    assert_eq!(read.await, Err(Error::SessionExpired));
+    // What is asked now is for the next session.
+    assert!(client.exists(&scene.root()).await.unwrap().is_some());
+    assert_ne!(client.session().id(), old);
+    other.sync(&scene.root()).await.unwrap();
+    assert_eq!(other.exists(&scene.path("a")).await.unwrap(), None);
+}
+
+pub(crate) async fn the_states_of_a_session_are_told_in_turn<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let mut changes = pin!(client.session().changes());
+    let mut next = async || poll_fn(|cx| Poll::Ready(changes.as_mut().poll_next(cx))).await;
+    assert_eq!(next().await, Poll::Pending);
+    scene.disconnect(&client).await;
+    assert_eq!(next().await, Poll::Ready(Some(SessionState::Suspended)));
+    assert_eq!(next().await, Poll::Pending);
+    scene.reconnect(&client).await;
+    client.exists(&scene.root()).await.unwrap();
+    assert_eq!(next().await, Poll::Ready(Some(SessionState::Connected)));
+    client.close().await.unwrap();
+    assert_eq!(next().await, Poll::Ready(Some(SessionState::Lost)));
+    assert_eq!(next().await, Poll::Ready(None));
 }
