@@ -160,6 +160,8 @@ pub(crate) async fn a_list_is_judged_before_the_node_is_looked_for<B: Backend>(s
     expect_refused(create, Refusal::InvalidAcl);
     let path = create_closed(scene, &client).await;
     expect_refused(client.set_acl(&path, wrong(), Version(9)).await, Refusal::InvalidAcl);
+    let again = client.create_with_acl(&path, "", PERSISTENT, wrong()).await;
+    expect_refused(again, Refusal::InvalidAcl);
 }
 
 async fn create_closed<B: Backend>(scene: &Scene<'_, B>, client: &B::Client) -> NodePath {
@@ -313,4 +315,73 @@ pub(crate) async fn addresses_are_identities<B: Backend>(scene: &Scene<'_, B>) {
             Err(error) => assert_eq!((error.refusal(), is_in), (Some(Refusal::NoAuth), false), "{address}"),
         }
     }
+}
+
+pub(crate) async fn an_entry_twice_says_nothing_more<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let (all, address) = (anyone(Permissions::ALL), entry("ip", "10.0.0.0/8"));
+    let path = create(scene, &client, "a", [all.clone(), all.clone()]).await;
+    assert_eq!(client.acl(&path).await.unwrap().0, std::slice::from_ref(&all));
+    let list = [address.clone(), all.clone(), address.clone(), all.clone()];
+    client.set_acl(&path, list, Version::ANY).await.unwrap();
+    assert_eq!(client.acl(&path).await.unwrap().0, [address, all]);
+}
+
+pub(crate) async fn permissions_that_mean_nothing_are_kept<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let list = [anyone(Permissions::from_bits(0)), anyone(Permissions::from_bits(31 | 64))];
+    let path = create(scene, &client, "a", list.clone()).await;
+    assert_eq!(client.acl(&path).await.unwrap().0, list);
+}
+
+pub(crate) async fn who_may_not_is_told_nothing_else<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let path = create(scene, &client, "a", [anyone(Permissions::ALL)]).await;
+    scene.node(&client, "a/child").await;
+    client.set_acl(&path, [anyone(Permissions::ADMIN)], Version::ANY).await.unwrap();
+    expect_refused(client.set(&path, "", Version(9)).await, Refusal::NoAuth);
+    expect_refused(client.create(&scene.path("a/child"), "", PERSISTENT).await, Refusal::NoAuth);
+    expect_refused(client.delete(&scene.path("a/missing"), Version::ANY).await, Refusal::NoAuth);
+    let check = vec![MultiOp::check(&path, Version(9))];
+    expect_multi_refused(client.multi(check).await, 0, Refusal::NoAuth);
+    client.set_acl(&path, Acl::open(), Version::ANY).await.unwrap();
+    let mine = [anyone(Permissions::READ)];
+    let mine = client.create_with_acl(&scene.path("mine"), "", CreateMode::Ephemeral, mine).await.unwrap().path;
+    expect_refused(client.create(&mine.child("a").unwrap(), "", PERSISTENT).await, Refusal::NoAuth);
+}
+
+pub(crate) async fn the_halves_of_a_digest<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    // As `String.split(":")` counts them: what is empty at the end is none.
+    for (i, (id, is_valid)) in [("ann:hash", true), (":hash", true), ("ann:", false), (":", false), ("ann:hash:", true)]
+        .into_iter()
+        .enumerate()
+    {
+        let path = scene.path(&format!("n{i}"));
+        let list = [entry("digest", id), anyone(Permissions::ALL)];
+        match client.create_with_acl(&path, "", PERSISTENT, list.clone()).await {
+            Ok(_) => {
+                assert!(is_valid, "{id}");
+                assert_eq!(client.acl(&path).await.unwrap().0, list);
+            }
+            Err(error) => assert_eq!((error.refusal(), is_valid), (Some(Refusal::InvalidAcl), false), "{id}"),
+        }
+    }
+}
+
+pub(crate) async fn a_user_without_a_password_is_a_user<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    client.authenticate("digest", "ann").await.unwrap();
+    let Identity { scheme, id } = Identity::digest(b"ann");
+    let path = create(scene, &client, "a", [Acl::creator(Permissions::ALL)]).await;
+    assert_eq!(client.acl(&path).await.unwrap().0, [Acl { permissions: Permissions::ALL, scheme, id }]);
+}
+
+pub(crate) async fn the_creator_stands_beside_others<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    client.authenticate("digest", "ann:secret").await.unwrap();
+    let creator = Acl { id: "what stands here is not looked at".into(), ..Acl::creator(Permissions::ALL) };
+    let path = create(scene, &client, "a", [anyone(Permissions::READ), creator]).await;
+    let expected = [anyone(Permissions::READ), Acl::digest(Permissions::ALL, "ann", "secret")];
+    assert_eq!(client.acl(&path).await.unwrap().0, expected);
 }

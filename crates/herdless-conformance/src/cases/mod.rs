@@ -175,6 +175,11 @@ table! { $
         a_multi_fires_what_its_operations_fire;
         a_refused_multi_fires_nothing;
         a_multi_meant_for_another_session_is_not_done;
+        refusals_depend_on_what_came_before_in_the_multi;
+        the_root_is_refused_in_a_multi_as_well;
+        what_comes_and_goes_in_a_multi_is_told;
+        a_multi_counts_in_the_parents_stat;
+        every_mode_works_in_a_multi;
     }
     watches {
         a_data_watch_tells_of_a_write;
@@ -270,6 +275,12 @@ table! { $
         one_is_told_who_one_is needs Digest;
         the_same_identity_twice_is_one needs Digest;
         a_digest_without_a_user_is_no_list needs Digest;
+        an_entry_twice_says_nothing_more;
+        permissions_that_mean_nothing_are_kept;
+        who_may_not_is_told_nothing_else;
+        the_halves_of_a_digest needs Digest;
+        a_user_without_a_password_is_a_user needs Digest;
+        the_creator_stands_beside_others needs Digest;
         an_identity_that_is_not_accepted_ends_the_client;
         identities_are_proven_again_after_a_reconnect needs Digest Disconnect;
         identities_outlive_the_session needs Digest Expire;

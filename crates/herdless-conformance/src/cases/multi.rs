@@ -1,12 +1,14 @@
 //! Several operations, all or none.
 
+use std::time::Duration;
+
 use herdless_core::{
     Acl, Client, ClientExt, Create, CreateMode, Error, EventKind, MultiOp, MultiReply, Permissions, Refusal, SessionId,
     Version,
 };
 
 use crate::expect::{expect_event, expect_multi_refused, expect_names, expect_quiet};
-use crate::{Backend, Scene};
+use crate::{Ability, Backend, Scene};
 
 const PERSISTENT: CreateMode = CreateMode::Persistent;
 
@@ -195,4 +197,98 @@ pub(crate) async fn a_multi_meant_for_another_session_is_not_done<B: Backend>(sc
     assert_eq!(client.get(&node).await.unwrap(), ("x".into(), stat));
     client.multi_in(id, operations()).await.unwrap();
     assert_eq!(client.get(&node).await.unwrap().0, "y");
+}
+
+pub(crate) async fn refusals_depend_on_what_came_before_in_the_multi<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let (node, _) = scene.node(&client, "node").await;
+    let (a, below) = (scene.path("a"), scene.path("a/b"));
+    let create = |mode| MultiOp::create(&a, "", mode);
+    let cases = [
+        (create(PERSISTENT), create(PERSISTENT), Refusal::NodeExists),
+        (create(CreateMode::Ephemeral), MultiOp::create(&below, "", PERSISTENT), Refusal::NoChildrenForEphemerals),
+        (MultiOp::delete(&node, Version::ANY), MultiOp::set(&node, "", Version::ANY), Refusal::NoNode),
+        (MultiOp::delete(&node, Version::ANY), MultiOp::delete(&node, Version::ANY), Refusal::NoNode),
+        (MultiOp::set(&node, "", Version(0)), MultiOp::set(&node, "", Version(0)), Refusal::BadVersion),
+        (
+            MultiOp::create(&node.child("a").unwrap(), "", PERSISTENT),
+            MultiOp::delete(&node, Version::ANY),
+            Refusal::NotEmpty,
+        ),
+    ];
+    for (first, second, refusal) in cases {
+        expect_multi_refused(client.multi(vec![first, second]).await, 1, refusal);
+    }
+    expect_names(client.children(&scene.root()).await.unwrap().0, &["node"]);
+}
+
+pub(crate) async fn the_root_is_refused_in_a_multi_as_well<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let root = herdless_core::NodePath::root();
+    let create = vec![MultiOp::create(&root, "", PERSISTENT)];
+    expect_multi_refused(client.multi(create).await, 0, Refusal::NodeExists);
+    let delete = vec![MultiOp::delete(&root, Version::ANY)];
+    expect_multi_refused(client.multi(delete).await, 0, Refusal::BadArguments);
+}
+
+pub(crate) async fn what_comes_and_goes_in_a_multi_is_told<B: Backend>(scene: &Scene<'_, B>) {
+    let (client, other) = (scene.connect().await, scene.connect().await);
+    let (replaced, _) = scene.node(&client, "replaced").await;
+    let brief = scene.path("brief");
+    other.sync(&scene.root()).await.unwrap();
+    let (_, on_replaced) = other.get_and_watch(&replaced).await.unwrap();
+    let (_, on_brief) = other.exists_and_watch(&brief).await.unwrap();
+    let operations = vec![
+        MultiOp::delete(&replaced, Version::ANY),
+        MultiOp::create(&replaced, "new", PERSISTENT),
+        MultiOp::create(&brief, "", PERSISTENT),
+        MultiOp::delete(&brief, Version::ANY),
+    ];
+    client.multi(operations).await.unwrap();
+    expect_event(&other, on_replaced, EventKind::Deleted, &replaced).await;
+    expect_event(&other, on_brief, EventKind::Created, &brief).await;
+    assert_eq!(other.exists(&brief).await.unwrap(), None);
+}
+
+pub(crate) async fn a_multi_counts_in_the_parents_stat<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let (parent, _) = scene.node(&client, "p").await;
+    scene.node(&client, "p/old").await;
+    let operations = vec![
+        MultiOp::delete(&scene.path("p/old"), Version::ANY),
+        MultiOp::create(&scene.path("p/1"), "", PERSISTENT),
+        MultiOp::create(&scene.path("p/2"), "", PERSISTENT),
+        MultiOp::delete(&scene.path("p/1"), Version::ANY),
+    ];
+    client.multi(operations).await.unwrap();
+    let stat = client.exists(&parent).await.unwrap().unwrap();
+    assert_eq!((stat.cversion, stat.num_children), (5, 1));
+    assert_eq!(stat.pzxid, client.exists(&scene.path("p/2")).await.unwrap().unwrap().czxid);
+    let next = client.create(&scene.path("p/n"), "", CreateMode::PersistentSequential).await.unwrap();
+    assert_eq!(next.path, scene.path("p/n0000000003"));
+}
+
+pub(crate) async fn every_mode_works_in_a_multi<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let mut modes = vec![
+        PERSISTENT,
+        CreateMode::PersistentSequential,
+        CreateMode::Ephemeral,
+        CreateMode::EphemeralSequential,
+        CreateMode::Container,
+    ];
+    if scene.has(Ability::TimeToLive) {
+        let hour = Duration::from_secs(3600);
+        modes.extend([CreateMode::PersistentWithTtl(hour), CreateMode::PersistentSequentialWithTtl(hour)]);
+    }
+    let path = |i: usize| scene.path(&format!("n{i}-"));
+    let operations = modes.iter().enumerate().map(|(i, mode)| MultiOp::create(&path(i), "", *mode)).collect();
+    let replies = client.multi(operations).await.unwrap();
+    for (i, (mode, reply)) in modes.into_iter().zip(replies).enumerate() {
+        let digits = if mode.is_sequential() { format!("{i:010}") } else { String::new() };
+        let MultiReply::Created(made, _) = reply else { panic!("{reply:?}") };
+        assert_eq!(made.as_str(), format!("{}{digits}", path(i)));
+        let stat = client.exists(&made).await.unwrap().unwrap();
+        assert_eq!(stat.ephemeral_owner != 0, mode.is_ephemeral(), "{mode:?}");
+    }
 }
