@@ -16,7 +16,10 @@ pub(super) fn permits(acl: &[Acl], identities: &[Identity], permission: Permissi
 /// The list as a node keeps it (`PrepRequestProcessor.fixupACL`): the scheme `auth` stands for the identities that the caller
 /// has proven. `InvalidAcl` where nobody could ever be meant.
 pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<[Acl]>, Refusal> {
-    if !list.is_empty() && list.iter().all(is_anyone) {
+    // The usual list, which is then shared by all nodes that have it.
+    if let [only] = &**list
+        && is_anyone(only)
+    {
         return Ok(list.clone());
     }
     let mut resolved = Vec::with_capacity(list.len());
@@ -78,7 +81,8 @@ fn is_anyone(acl: &Acl) -> bool {
 
 fn is_valid(acl: &Acl) -> bool {
     match acl.scheme.as_str() {
-        "digest" => acl.id.split(':').count() == 2,
+        // As Java's `split(":")` counts the parts: empty ones at the end are none.
+        "digest" => acl.id.trim_end_matches(':').matches(':').count() == 1,
         "ip" => network(&acl.id).is_some(),
         _ => false,
     }
