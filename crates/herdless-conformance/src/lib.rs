@@ -5,6 +5,10 @@
 //! no task, reads no clock and waits for nothing but answers, events and the ends of sessions: a backend that keeps one of them
 //! back hangs a case, so give each a limit.
 //!
+//! The topics: nodes, versions and Stat, sequential names, multi, watches (which change fires which, and the event before the
+//! reply), the order of requests, sessions, lost connections and lost replies, access control, nodes that the server removes by
+//! itself, chroots, and every read. Where servers differ, a case says so and asks for what they have in common.
+//!
 //! # On a backend of your own
 //!
 //! ```
