@@ -72,4 +72,5 @@ mod scene;
 pub use backend::{Ability, Backend};
 pub use cases::{Case, Verdict, case, cases};
 pub use report::{Report, run_all};
-pub use scene::Scene;
+
+use scene::Scene;

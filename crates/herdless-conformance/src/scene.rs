@@ -8,7 +8,7 @@ use herdless_core::{Client, ClientExt, CreateMode, Error, NodePath, Refusal, Sta
 use crate::{Ability, Backend};
 
 /// A fresh node for one case, and the clients that it has had.
-pub struct Scene<'a, B: Backend> {
+pub(crate) struct Scene<'a, B: Backend> {
     backend: &'a B,
     root: NodePath,
     clients: RefCell<Vec<B::Client>>,
@@ -38,7 +38,7 @@ impl<'a, B: Backend> Scene<'a, B> {
     }
 
     /// A client with a session of its own.
-    pub async fn connect(&self) -> B::Client {
+    pub(crate) async fn connect(&self) -> B::Client {
         self.keep(self.backend.connect().await)
     }
 
@@ -71,22 +71,22 @@ impl<'a, B: Backend> Scene<'a, B> {
     }
 
     /// Whether the backend can do this.
-    pub fn has(&self, ability: Ability) -> bool {
+    pub(crate) fn has(&self, ability: Ability) -> bool {
         self.backend.has(ability)
     }
 
     /// The case's own node.
-    pub fn root(&self) -> NodePath {
+    pub(crate) fn root(&self) -> NodePath {
         self.root.clone()
     }
 
     /// A path below the case's own node.
-    pub fn path(&self, below: &str) -> NodePath {
+    pub(crate) fn path(&self, below: &str) -> NodePath {
         NodePath::parse_sequential(&format!("{}/{below}", self.root)).expect("a path")
     }
 
     /// Creates a persistent node that holds `x`.
-    pub async fn node(&self, client: &B::Client, below: &str) -> (NodePath, Stat) {
+    pub(crate) async fn node(&self, client: &B::Client, below: &str) -> (NodePath, Stat) {
         let created = client.create(&self.path(below), "x", CreateMode::Persistent).await.expect("a new node");
         (created.path, created.stat)
     }
@@ -94,12 +94,6 @@ impl<'a, B: Backend> Scene<'a, B> {
     fn keep(&self, client: B::Client) -> B::Client {
         self.clients.borrow_mut().push(client.clone());
         client
-    }
-}
-
-impl<B: Backend> std::fmt::Debug for Scene<'_, B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scene").field("root", &self.root).finish_non_exhaustive()
     }
 }
 
