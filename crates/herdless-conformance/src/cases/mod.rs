@@ -275,6 +275,7 @@ table! { $
         one_is_told_who_one_is needs Digest;
         the_same_identity_twice_is_one needs Digest;
         a_digest_without_a_user_is_no_list needs Digest;
+        what_is_an_address;
         an_entry_twice_says_nothing_more;
         permissions_that_mean_nothing_are_kept;
         who_may_not_is_told_nothing_else;
