@@ -113,15 +113,15 @@ mod flaws {
 
     pub(super) fn deletions_are_told_as_changes(client: &MemoryClient, request: Request) -> Response {
         client.submit(request).map(|outcome| {
-            let Answer { reply, watch } = outcome?;
-            Ok(Answer { reply, watch: watch.map(|watch| Watch::new(Arc::new(Changed(Mutex::new(watch))))) })
+            let Answer { reply, watch, stream } = outcome?;
+            Ok(Answer { reply, stream, watch: watch.map(|watch| Watch::new(Arc::new(Changed(Mutex::new(watch))))) })
         })
     }
 
     pub(super) fn watches_are_forgotten(client: &MemoryClient, request: Request) -> Response {
         client.submit(request).map(|outcome| {
-            let Answer { reply, watch } = outcome?;
-            Ok(Answer { reply, watch: watch.map(|_| Watch::new(Arc::new(Never))) })
+            let Answer { reply, watch, stream } = outcome?;
+            Ok(Answer { reply, stream, watch: watch.map(|_| Watch::new(Arc::new(Never))) })
         })
     }
 
