@@ -6,7 +6,7 @@ use std::rc::Rc;
 use herdless_core::{Created, Error, EventKind, Refusal, Release, Reply, Request, SessionId, WatchEvent, Zxid};
 use herdless_memory::Tree;
 
-use crate::harness::{OTHER, Seen, World, path};
+use crate::harness::{OTHER, Seen, Torn, World, path};
 use crate::requests::*;
 
 /// A client with a place in a queue, `/q/n-0000000000`.
@@ -326,6 +326,52 @@ fn errands_that_were_interrupted_go_on_before_what_was_waiting() {
     assert_eq!(world.served[..3], ["connect", "sync", "get_children"]);
     assert!(matches!(world.outcome(release), Some(Ok(_))));
     assert!(matches!(world.outcome(waiting), Some(Ok(_))));
+}
+
+/// All at once, each reconnect would begin with a step of every one of them, and connections that do not live longer than
+/// that would never see the second.
+#[test]
+fn errands_that_were_interrupted_end_however_short_connections_are() {
+    const NODES: usize = 12;
+    let mut world = World::new();
+    world.torn = Torn::Whole;
+    world.other(node("/q")).unwrap();
+    let places: Vec<_> = (0..NODES).map(|_| made(&mut world, place("/q/n-", "me"))).collect();
+    world.silent = true;
+    let tokens: Vec<_> = places.iter().map(|place| world.submit(release(place, false))).collect();
+    world.settle();
+    world.cut();
+    world.silent = false;
+    world.forget();
+    // Enough for a handshake and for one that looks, finds and deletes.
+    world.cut_at = (1..=100).map(|nth| world.carried + nth * 700).collect();
+    world.settle();
+    let connections = world.served.iter().filter(|name| *name == "connect").count();
+    assert!((3..=NODES).contains(&connections), "{connections} connections: {:?}", world.served);
+    assert!(tokens.iter().all(|token| world.outcome(*token) == Some(Ok(Reply::Released(true)))));
+    assert_eq!(world.tree.stat(&path("/q")).unwrap().num_children, 0);
+}
+
+#[test]
+fn with_each_errand_that_ends_more_go_on_at_a_time() {
+    let mut world = World::new();
+    world.other(node("/q")).unwrap();
+    let places: Vec<_> = (0..7).map(|_| made(&mut world, place("/q/n-", "me"))).collect();
+    world.silent = true;
+    for place in &places {
+        world.submit(release(place, false));
+    }
+    world.settle();
+    world.cut();
+    world.silent = false;
+    world.forget();
+    world.settle();
+    let one = ["sync", "exists", "delete"];
+    let two = ["sync", "sync", "exists", "exists", "delete", "delete"];
+    let four = [
+        "sync", "sync", "sync", "sync", "exists", "exists", "exists", "exists", "delete", "delete", "delete", "delete",
+    ];
+    assert_eq!(world.served, [&["connect"][..], &one, &two, &four].concat());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod identity;
 mod receive;
+mod resumption;
 mod send;
 mod streams;
 mod timeout;
@@ -19,6 +20,7 @@ use super::hosts::Hosts;
 use super::link::Link;
 use crate::codec::{ConnectRequest, OpCode};
 use identity::Identities;
+use resumption::Resumption;
 pub use streams::StreamId;
 use streams::{Asked, Streams};
 
@@ -55,8 +57,7 @@ pub struct Machine<T, W> {
     /// Submitted while no connection was up.
     waiting: VecDeque<Waiting<T>>,
     errands: BTreeMap<u64, (Errand, T)>,
-    /// Errands whose step was in flight when the connection was lost.
-    interrupted: Vec<u64>,
+    resumption: Resumption,
     next_errand: u64,
     /// Whether the servers are thought to know GetEphemerals.
     lists_ephemerals: bool,
@@ -132,7 +133,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
             errands: BTreeMap::new(),
-            interrupted: Vec::new(),
+            resumption: Resumption::default(),
             next_errand: 0,
             lists_ephemerals: true,
             watches: WatchTable::default(),
@@ -168,7 +169,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
 
     /// How many requests wait for an answer that are not clean-up: each errand stands in exactly one of the three.
     fn ordinary(&self) -> usize {
-        let errands_included = self.in_flight.len() + self.waiting.len() + self.interrupted.len();
+        let errands_included = self.in_flight.len() + self.waiting.len() + self.resumption.len();
         errands_included - self.errands.len() + self.identities.waiting()
     }
 
@@ -217,13 +218,14 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.link = Link::Down;
         self.identities.disconnected();
         self.streams.disconnected();
+        self.resumption.disconnected();
         for entry in std::mem::take(&mut self.in_flight) {
             match entry.purpose {
                 Purpose::User { token, .. } => self.answer(token, Err(Error::ConnectionLost)),
                 Purpose::Errand(key) => {
                     if let Some((errand, _)) = self.errands.get_mut(&key) {
                         errand.lost();
-                        self.interrupted.push(key);
+                        self.resumption.interrupted(key);
                     }
                 }
                 Purpose::Unasked | Purpose::Lessening(_) => {}
@@ -347,7 +349,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             self.events.push_back(Event::Fired { watches, outcome: Err(error.clone()) });
         }
         self.end_streams(error);
-        self.interrupted.clear();
+        self.resumption = Resumption::default();
         for entry in std::mem::take(&mut self.in_flight) {
             if let Purpose::User { token, .. } = entry.purpose {
                 self.answer(token, Err(of_sent.clone()));

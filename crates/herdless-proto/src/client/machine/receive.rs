@@ -37,7 +37,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             let length = match frame::next_frame(buffer, self.config.max_reply) {
                 Ok(Some(length)) => length,
                 Ok(None) => return Ok(()),
-                Err(error) => match self.oversized(error, buffer)? {
+                Err(error) => match self.oversized(now, error, buffer)? {
                     true => continue,
                     false => return Ok(()),
                 },
@@ -56,7 +56,12 @@ impl<T, W: Clone + Default> Machine<T, W> {
     }
 
     /// A reply that is too large is that one request's error. Whether its header was there; its body is skipped.
-    pub(super) fn oversized(&mut self, error: FrameError, buffer: &mut BytesMut) -> Result<bool, LinkError> {
+    pub(super) fn oversized(
+        &mut self,
+        now: Instant,
+        error: FrameError,
+        buffer: &mut BytesMut,
+    ) -> Result<bool, LinkError> {
         let (Ok(length), Link::Up(_)) = (usize::try_from(error.length), self.link) else {
             return Err(error.into());
         };
@@ -68,7 +73,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         let error = Error::TooLarge { what: "reply", length, limit: error.limit };
         match entry.purpose {
             Purpose::User { token, .. } => self.answer(token, Err(error)),
-            Purpose::Errand(key) => self.end_errand(key, Err(error)),
+            Purpose::Errand(key) => self.end_errand(now, key, Err(error)),
             Purpose::Unasked | Purpose::Lessening(_) => {}
         }
         buffer.advance(4);
@@ -103,9 +108,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         if resumed {
             self.tell_gap();
         }
-        for key in std::mem::take(&mut self.interrupted) {
-            self.send_step(now, key);
-        }
+        self.resume_errands(now);
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Errand(key) => self.send_step(now, key),

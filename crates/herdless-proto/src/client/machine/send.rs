@@ -26,17 +26,19 @@ impl<T, W: Clone + Default> Machine<T, W> {
         };
         match errand.advance(session, &mut self.lists_ephemerals, outcome) {
             Next::Step => self.send_step(now, key),
-            Next::Done(outcome) => self.end_errand(key, outcome),
+            Next::Done(outcome) => self.end_errand(now, key, outcome),
         }
     }
 
-    pub(super) fn end_errand(&mut self, key: u64, outcome: Result<Reply, Error>) {
+    pub(super) fn end_errand(&mut self, now: Instant, key: u64, outcome: Result<Reply, Error>) {
         let Some((errand, token)) = self.errands.remove(&key) else {
             return;
         };
         self.answer(token, outcome);
         if errand.is_close() {
             self.finish();
+        } else if self.resumption.ended(key) {
+            self.resume_errands(now);
         }
     }
 
@@ -46,13 +48,13 @@ impl<T, W: Clone + Default> Machine<T, W> {
         };
         let current = self.session.as_ref().map(|session| session.id);
         if errand.session().is_some_and(|session| Some(session) != current) {
-            return self.end_errand(key, Err(Error::SessionExpired));
+            return self.end_errand(now, key, Err(Error::SessionExpired));
         }
         match self.send(now, &errand.request()) {
             Ok((xid, opcode)) => {
                 self.in_flight.push_back(InFlight { xid, opcode, sent: now, purpose: Purpose::Errand(key) });
             }
-            Err(error) => self.end_errand(key, Err(error)),
+            Err(error) => self.end_errand(now, key, Err(error)),
         }
     }
 

@@ -80,12 +80,12 @@ fn an_errand_stands_in_one_place_at_a_time() {
     client.submit(now, exists(), 1).unwrap();
     assert_eq!(client.ordinary(), 1);
     client.disconnected(now);
-    assert_eq!(client.interrupted.len(), 1);
+    assert_eq!(client.resumption.len(), 1);
     assert_eq!(client.ordinary(), 0);
     client.submit(now, find(), 2).unwrap();
     client.submit(now, exists(), 3).unwrap();
     client.disconnected(now);
-    assert_eq!((client.interrupted.len(), client.waiting.len()), (1, 2));
+    assert_eq!((client.resumption.len(), client.waiting.len()), (1, 2));
     assert_eq!(client.ordinary(), 1);
 }
 
