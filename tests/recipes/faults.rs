@@ -282,10 +282,7 @@ async fn connections_that_break_anywhere_are_no_error(world: &World) {
     let all = operations().into_iter().map(async |operation| {
         let other = world.connect().await;
         let proxy = world.proxy().await;
-        // After a reconnect each node that is to be given back is looked for again, all at once; behind that, in the same
-        // connection, it is removed. Where there are several, not every connection may be too short for that.
-        let most = if operation.name == "Semaphore-nodes" { 6000 } else { 2000 };
-        proxy.break_after(Dice::new(), 300..most);
+        proxy.break_after(Dice::new(), 300..2000);
         let client = proxy.connector().connect().await.unwrap();
         let base = world.beside(operation.name);
         let path = base.child("it").unwrap();

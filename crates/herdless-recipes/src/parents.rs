@@ -28,15 +28,35 @@ pub(crate) async fn make_levels<C: Client>(
     acl: &Arc<[Acl]>,
     mode: CreateMode,
 ) -> Result<(), Error> {
-    let create = |path| client.call(Create { path, data: Bytes::new(), acl: acl.clone(), mode });
-    let levels: Vec<_> = directory.levels().map(create).collect();
-    for level in levels {
-        match level.await {
-            // Whether a lost one was made shows when the recipe's own node is; so does whether the server has removed an empty
-            // level again meanwhile.
-            Ok(_) | Err(Error::Refused(Refusal::NodeExists | Refusal::NoNode) | Error::ConnectionLost) => {}
-            Err(error) => return Err(error),
+    let create = |path| Create { path, data: Bytes::new(), acl: acl.clone(), mode };
+    make_all(client, directory.levels().map(create)).await
+}
+
+/// Makes those of these nodes that are missing, parents before children. That the server has removed an empty one again
+/// meanwhile shows when what it is for is made.
+///
+/// 1 round trip. What is lost with the connection is made again, and only that: however soon connections break, each of them
+/// makes some.
+pub(crate) async fn make_all<C: Client>(client: &C, nodes: impl IntoIterator<Item = Create>) -> Result<(), Error> {
+    let mut nodes: Vec<_> = nodes.into_iter().collect();
+    loop {
+        // All leave together.
+        let making: Vec<_> = nodes.drain(..).map(|node| (client.call(node.clone()), node)).collect();
+        let mut was_lost = false;
+        for (making, node) in making {
+            match making.await {
+                Ok(_) | Err(Error::Refused(Refusal::NodeExists)) => {}
+                // Its parent was lost, or removed by somebody else.
+                Err(Error::Refused(Refusal::NoNode)) => nodes.push(node),
+                Err(Error::ConnectionLost | Error::Uncertain(_)) => {
+                    was_lost = true;
+                    nodes.push(node);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if !was_lost {
+            return Ok(());
         }
     }
-    Ok(())
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use herdless_core::{Acl, Call, Client, ClientExt, Create, CreateMode, Error, MultiOp, NodePath, Refusal, Stat};
+use herdless_core::{Acl, Client, ClientExt, Create, CreateMode, Error, MultiOp, NodePath, Stat};
+
+use crate::parents;
 
 /// An item's place: its lane, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,45 +103,19 @@ impl Tree {
 
     /// Makes the levels of the path and the directories, without waiting. What is submitted after it finds them.
     pub(super) fn make<C: Client>(&self, client: &C) {
-        self.levels().for_each(|path| drop(self.make_level(client, path)));
+        self.levels().for_each(|level| drop(client.call(level)));
     }
 
     /// Makes them again because something was not there. Where that is refused, the refusal says why, and not that there
-    /// is no node.
-    ///
-    /// 1 round trip. What is lost with the connection is repeated, and only that: however soon connections break, each of
-    /// them makes some.
+    /// is no node. 1 round trip.
     pub(super) async fn make_again<C: Client>(&self, client: &C) -> Result<(), Error> {
-        let mut levels: Vec<_> = self.levels().collect();
-        loop {
-            // All leave together.
-            let making: Vec<_> = levels.drain(..).map(|path| (self.make_level(client, path.clone()), path)).collect();
-            let mut was_lost = false;
-            for (making, path) in making {
-                match making.await {
-                    Ok(_) | Err(Error::Refused(Refusal::NodeExists)) => {}
-                    // Its parent was lost, or removed by somebody else.
-                    Err(Error::Refused(Refusal::NoNode)) => levels.push(path),
-                    Err(Error::ConnectionLost | Error::Uncertain(_)) => {
-                        was_lost = true;
-                        levels.push(path);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            if !was_lost {
-                return Ok(());
-            }
-        }
+        parents::make_all(client, self.levels()).await
     }
 
-    fn levels(&self) -> impl Iterator<Item = NodePath> {
+    fn levels(&self) -> impl Iterator<Item = Create> {
         let directories = [self.batches(), self.claims(), self.dead(), self.ids(), self.receipts()];
-        self.root.levels().chain(self.lanes.iter().cloned()).chain(directories).chain(self.due.clone())
-    }
-
-    fn make_level<C: Client>(&self, client: &C, path: NodePath) -> Call<Create> {
-        client.call(self.create(path, Bytes::new(), CreateMode::Persistent))
+        let levels = self.root.levels().chain(self.lanes.iter().cloned()).chain(directories).chain(self.due.clone());
+        levels.map(|path| self.create(path, Bytes::new(), CreateMode::Persistent))
     }
 
     pub(super) fn create(&self, path: NodePath, data: Bytes, mode: CreateMode) -> Create {
