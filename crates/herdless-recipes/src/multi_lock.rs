@@ -42,6 +42,8 @@ const DIRECTORY_ATTEMPTS: u32 = 8;
 /// | release, dropped | 0 | sent, not awaited |
 /// | release, awaited | 1 | for any n |
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 2,547 to acquire and release three.
+///
 /// # When something goes wrong
 ///
 /// | fault | what happens |

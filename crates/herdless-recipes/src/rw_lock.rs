@@ -40,6 +40,9 @@ use crate::layout::Layout;
 /// | downgrade | 1 | who was right behind looks once |
 /// | try_read, try_write, taken | 1 | a read, no write |
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 668 to read and release, 865 to write and
+/// release, 1,269 with a downgrade in between.
+///
 /// # When something goes wrong
 ///
 /// | fault | what happens |

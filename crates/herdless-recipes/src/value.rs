@@ -48,6 +48,8 @@ use crate::receipt::{Outcome, Receipts, Written};
 /// | after a lost reply | 1 more | up to 3 over the wire |
 /// | dropping the last clone | 0 | one request per receipt, not awaited |
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 449 to set ten bytes.
+///
 /// # When something goes wrong
 ///
 /// | fault | what happens |

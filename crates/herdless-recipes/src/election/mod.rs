@@ -51,6 +51,9 @@ pub use observe::{Leader, Leaders};
 /// | leader | 2 | |
 /// | observe, start | 2 | then an event and 1 for a new value, an event and 2 for a new leader |
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 884 to campaign and resign, 366 to proclaim ten
+/// bytes.
+///
 /// # When something goes wrong
 ///
 /// | fault | what happens |

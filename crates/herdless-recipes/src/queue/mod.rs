@@ -61,6 +61,9 @@ pub use priority::{PriorityQueue, PriorityQueueBuilder};
 /// Who waits costs nothing. A put wakes the first in line, one event; its claim wakes the next, who is the first then. In requests:
 /// a put 1, a claim of n items n + 6, an ack 1.
 ///
+/// In bytes, both ways, with a path of 64 characters and an owner of 8: 334 to put ten bytes, 1,169 with an id; 1,174
+/// to take and acknowledge one of a hundred, 356 to take one at most once.
+///
 /// # When something goes wrong
 ///
 /// | fault | what happens |
