@@ -56,7 +56,6 @@ mod schedules;
 mod tampered;
 
 use std::future::Future;
-use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 #[cfg(feature = "loom")]
@@ -75,7 +74,8 @@ pub use tampered::{Tamper, Tampered, sound};
 /// A model of cancellation runs this for every number of polls, with
 /// [`delay_replies`](crate::Backend::delay_replies) on, so that each await of the future is left once.
 pub fn poll_times<F: Future>(polls: usize, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+    // On the heap: see `block_on` of loom.
+    let mut future = Box::pin(future);
     for _ in 0..polls {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return Some(output);

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::panic::Location;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -50,7 +49,8 @@ impl<T: Send + 'static> Mutex<T> for LoomMutex<T> {
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let parker = Parker::new();
     let waker = Waker::from(parker.clone());
-    let mut future = pin!(future);
+    // On the heap: loom's stacks are 32 KiB, and what a recipe awaits takes a good part of that.
+    let mut future = Box::pin(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return output;

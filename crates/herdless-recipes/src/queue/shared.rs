@@ -22,6 +22,9 @@ pub(super) struct Shared<C> {
     was_made: AtomicBool,
 }
 
+/// The future of the first place in a line, with what was asked for together with it.
+type Standing<'a, C, T> = Pin<Box<dyn Future<Output = Result<(Place<C>, Option<T>), Error>> + Send + 'a>>;
+
 impl<C: Client + Clone + 'static> Shared<C> {
     pub(super) fn new(client: C, tree: Tree, capacity: Option<u32>) -> Arc<Self> {
         Self::with_time(client, tree, capacity, None)
@@ -47,11 +50,18 @@ impl<C: Client + Clone + 'static> Shared<C> {
 
     /// Waits for the first place in a line. What `ask` submits leaves right behind the creation of the node; it comes back
     /// where nobody was ahead, because then it is what the first one sees.
-    pub(super) async fn stand_in_line<T>(
-        &self,
-        line: &Line,
-        ask: impl Fn(&C) -> T,
-    ) -> Result<(Place<C>, Option<T>), Error> {
+    ///
+    /// On the heap, and made in a frame of its own: see `head`.
+    #[inline(never)]
+    pub(super) fn stand_in_line<'a, T: Send + 'a>(
+        &'a self,
+        line: &'a Line,
+        ask: impl Fn(&C) -> T + Send + Sync + 'a,
+    ) -> Standing<'a, C, T> {
+        Box::pin(self.stand(line, ask))
+    }
+
+    async fn stand<T>(&self, line: &Line, ask: impl Fn(&C) -> T) -> Result<(Place<C>, Option<T>), Error> {
         loop {
             let look = |client: &C| (client.exists(line.directory()), ask(client));
             let (mut place, (parent, asked)) = Place::enter(line, &self.client, look).await?;

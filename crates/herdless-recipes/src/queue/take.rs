@@ -1,6 +1,8 @@
 //! Taking items off the head of a queue, in one transaction with the place in the line.
 
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -56,7 +58,7 @@ pub(super) async fn take<C: Client + Clone + 'static>(
     loop {
         let ask = |client: &C| Asked::ask(client, &shared.tree);
         let (place, asked) = shared.stand_in_line(&shared.takers, ask).await?;
-        match take_as_head(shared, mode, limit, place, asked).await {
+        match head(shared, mode, limit, place, asked).await {
             Ok(Some(taken)) => return Ok(taken),
             // The place is gone, and with it the turn.
             Ok(None) | Err(Error::SessionExpired) => {}
@@ -67,6 +69,22 @@ pub(super) async fn take<C: Client + Clone + 'static>(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The future of what the first in line takes; `None` where its place is gone.
+type Heading<'a, C> = Pin<Box<dyn Future<Output = Result<Option<Taken<C>>, Error>> + Send + 'a>>;
+
+/// On the heap, once for a claim of many items, and made in a frame of its own: what waits for a consumer stays small, and so
+/// does the stack that polls it, of which a model has 32 KiB.
+#[inline(never)]
+fn head<'a, C: Client + Clone + 'static>(
+    shared: &'a Shared<C>,
+    mode: Mode,
+    limit: usize,
+    place: Place<C>,
+    asked: Option<Asked>,
+) -> Heading<'a, C> {
+    Box::pin(take_as_head(shared, mode, limit, place, asked))
 }
 
 async fn take_as_head<C: Client + Clone + 'static>(
