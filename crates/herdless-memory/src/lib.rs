@@ -24,6 +24,7 @@
 #[cfg(any(feature = "loom", feature = "shuttle"))]
 pub mod check;
 mod client;
+mod endpoint;
 mod server;
 mod time;
 mod tree;

@@ -4,21 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
-use std::task::Waker;
 use std::time::Duration;
 
 use herdless_core::{
-    AddWatch, AddWatchMode, Answer, Auth, Completion, Error, Exists, GetChildren, GetData, Lease, Locks, Mutex,
-    NodePath, Notice, NoticeQueue, OneShot, Outcome, Refusal, RemoveWatches, Reply, Request, Response, Session,
-    SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchEvent, WatchKind, WatchOutcome, WatchStream,
-    WatchTable, WatcherType, Zxid,
+    AddWatch, Answer, Error, Lease, Locks, Mutex, Notice, NoticeQueue, Outcome, Refusal, Reply, Request, Response,
+    Session, SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchKind, WatchStream, WatchTable, WatcherType,
+    Zxid,
 };
 
 use crate::client::{Late, MemoryClient};
+use crate::endpoint::{Aftermath, Endpoint, Slot, Staying, WatchCell, watched};
 use crate::tree::{Fired, Tree};
-
-type WatchCell<L> = Arc<OneShot<WatchOutcome, L>>;
-type Slot<L> = Arc<OneShot<Outcome, L>>;
 
 /// An in-process server on ordinary locks.
 pub type MemoryServer = Backend<StdLocks>;
@@ -45,54 +41,6 @@ struct State<L: Locks> {
     wake_ups: u64,
     /// What the nodes' times say, in milliseconds.
     now_ms: i64,
-}
-
-/// The server's and the client's side of one client.
-struct Endpoint<L: Locks> {
-    session: Arc<SessionCell>,
-    /// Where the client finds its session. On a lock of std, like the session itself: both change only in a step under
-    /// the tree's lock, and a checker would pay for every look.
-    current: Arc<StdMutex<Session>>,
-    id: SessionId,
-    attempts: Arc<AtomicU64>,
-    is_connected: bool,
-    /// Why nothing is accepted any more.
-    end: Option<Error>,
-    /// What it has proven, and proves again in its next session.
-    identities: Vec<Auth>,
-    seen: Zxid,
-    watches: WatchTable<WatchCell<L>>,
-    streams: BTreeMap<u64, Staying<L>>,
-    waiting: Vec<(Request, Slot<L>)>,
-    /// How many more replies come before one is lost.
-    lose_after: Option<u64>,
-    is_late: bool,
-}
-
-/// A watch that stays.
-struct Staying<L: Locks> {
-    path: NodePath,
-    mode: AddWatchMode,
-    queue: Arc<NoticeQueue<L>>,
-}
-
-/// What is left to do once the lock is released: wake-ups and undos may come back here.
-#[derive(Default)]
-struct Aftermath {
-    watches: Vec<Completion<WatchOutcome>>,
-    replies: Vec<Completion<Outcome>>,
-    wakers: Vec<Waker>,
-    /// Old sessions are dropped outside too.
-    sessions: Vec<Session>,
-}
-
-impl Aftermath {
-    fn run(self) {
-        self.watches.into_iter().for_each(Completion::run);
-        self.wakers.into_iter().for_each(Waker::wake);
-        self.replies.into_iter().for_each(Completion::run);
-        drop(self.sessions);
-    }
 }
 
 /// No time passes here, so a session ends only when it is expired.
@@ -454,56 +402,5 @@ impl<L: Locks> State<L> {
             let outcome = self.carry_out(key, &request, after);
             after.replies.push(slot.put(outcome));
         }
-    }
-}
-
-impl<L: Locks> Staying<L> {
-    fn hears(&self, event: &WatchEvent) -> bool {
-        self.mode.hears(&self.path, event)
-    }
-}
-
-impl<L: Locks> Endpoint<L> {
-    /// Tells those who waited for what was taken away.
-    fn removed(&mut self, remove: &RemoveWatches, after: &mut Aftermath) {
-        let gone = || Err(Refusal::NoWatcher.into());
-        for kind in WatchKind::ALL.into_iter().filter(|kind| remove.kind.means(*kind)) {
-            after.watches.extend(self.watches.take(kind, &remove.path).into_iter().map(|cell| cell.put(gone())));
-        }
-        self.streams.retain(|_, staying| {
-            let is_meant = staying.path == remove.path && remove.kind.means_staying(staying.mode);
-            after.wakers.extend(is_meant.then(|| staying.queue.put(Err(Refusal::NoWatcher.into()))).flatten());
-            !is_meant
-        });
-    }
-
-    /// The client is over.
-    fn end(&mut self, error: Error, after: &mut Aftermath) {
-        self.lose_session(&error, after);
-        self.end = Some(error);
-    }
-
-    /// The session is over: what was bound to it is told.
-    fn lose_session(&mut self, error: &Error, after: &mut Aftermath) {
-        after.wakers.extend(self.session.set(SessionState::Lost));
-        for staying in std::mem::take(&mut self.streams).into_values() {
-            after.wakers.extend(staying.queue.put(Err(error.clone())));
-        }
-        after.watches.extend(self.watches.drain().into_iter().map(|cell| cell.put(Err(error.clone()))));
-        for (_, slot) in std::mem::take(&mut self.waiting) {
-            after.replies.push(slot.put(Err(error.clone())));
-        }
-    }
-}
-
-/// Which list a client keeps the watch of this read in, if it left one.
-fn watched(request: &Request, reply: &Reply) -> Option<(WatchKind, NodePath)> {
-    match (request, reply) {
-        (Request::Exists(Exists { path, watch: true }), Reply::Exists(None)) => Some((WatchKind::Exists, path.clone())),
-        (Request::Exists(Exists { path, watch: true }) | Request::GetData(GetData { path, watch: true }), _) => {
-            Some((WatchKind::Data, path.clone()))
-        }
-        (Request::GetChildren(GetChildren { path, watch: true }), _) => Some((WatchKind::Children, path.clone())),
-        _ => None,
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use herdless_core::{Error, Notice, Reply, SessionId, WatchEvent};
 
-use super::machine::StreamId;
+/// The number of a stream of events.
+pub type StreamId = u64;
 
 /// What a client machine is told at the start.
 #[derive(Clone, Debug)]

@@ -6,6 +6,6 @@ mod hosts;
 mod link;
 mod machine;
 
-pub use event::{Config, Counters, Event};
+pub use event::{Config, Counters, Event, StreamId};
 pub use link::LinkError;
-pub use machine::{Machine, StreamId};
+pub use machine::Machine;

@@ -21,7 +21,6 @@ use super::link::Link;
 use crate::codec::{ConnectRequest, OpCode};
 use identity::Identities;
 use resumption::Resumption;
-pub use streams::StreamId;
 use streams::{Asked, Streams};
 
 /// The client's end of the protocol.

@@ -14,12 +14,9 @@ use herdless_core::{
     WatchKind, WatcherType,
 };
 
-use super::super::event::Event;
+use super::super::event::{Event, StreamId};
 use super::{InFlight, Machine, Purpose};
 use crate::codec::SetWatches;
-
-/// The number of a stream of events.
-pub type StreamId = u64;
 
 /// Who hears what.
 #[derive(Debug, Default)]
