@@ -66,14 +66,10 @@ impl<T, W: Clone + Default> Machine<T, W> {
         let watch = self.ask_for_watch(&mut request);
         match self.send(now, &request) {
             Ok((xid, opcode)) => {
-                let staying = match &watch {
-                    WatchAsked::Staying(asked) => Some(asked.clone()),
-                    _ => None,
-                };
-                self.in_flight.push_back(InFlight { xid, opcode, sent: now, purpose: Purpose::User { token, watch } });
-                if let Some(asked) = staying {
-                    self.watch_sent(&asked);
+                if let WatchAsked::Staying(asked) = &watch {
+                    self.streams.sent(asked);
                 }
+                self.in_flight.push_back(InFlight { xid, opcode, sent: now, purpose: Purpose::User { token, watch } });
                 Ok(())
             }
             Err(error) => Err((token, error)),

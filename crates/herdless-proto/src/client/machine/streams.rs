@@ -47,7 +47,7 @@ impl Watched {
 }
 
 /// An `AddWatch` on the wire.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Asked {
     path: NodePath,
     /// What its stream is to hear.
@@ -96,6 +96,10 @@ impl Streams {
         self.watched.entry(path.clone()).or_default().streams.push((self.last, mode));
         self.paths.insert(self.last, path);
         self.last
+    }
+
+    pub(super) fn sent(&mut self, asked: &Asked) {
+        self.watched.entry(asked.path.clone()).or_default().pending.push(asked.on_the_wire);
     }
 
     fn answered(&mut self, asked: &Asked, is_granted: bool) {
@@ -159,10 +163,6 @@ impl<T, W: Clone + Default> Machine<T, W> {
             add.mode = recursive;
         }
         Asked { path, mode, on_the_wire: add.mode }
-    }
-
-    pub(super) fn watch_sent(&mut self, asked: &Asked) {
-        self.streams.watched.entry(asked.path.clone()).or_default().pending.push(asked.on_the_wire);
     }
 
     pub(super) fn watch_answered(
