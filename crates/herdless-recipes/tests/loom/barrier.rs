@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use herdless_core::{
-    Client, ClientExt, CreateMode, Error, Exists, MultiOp, MultiReply, NodePath, OneShot, Refusal, Reply, Request,
-    Response, Watch, WatchOutcome, WatchSource,
+    Client, ClientExt, CreateMode, Error, Exists, MultiOp, MultiReply, NodePath, OneShot, Reply, Request, Response,
+    Watch, WatchOutcome, WatchSource,
 };
 use herdless_memory::MemoryClient;
 use herdless_memory::check::{LoomLocks, LoomServer, Model, block_on, loom};
 use herdless_recipes::{Barrier, DoubleBarrier, Round};
 
 use crate::harness::{Count, Tamper, Tampered, create_blindly, leave_node_on_giving_up, poll_times, sound, together};
+use crate::models::tamper::watch_an_open_gate;
 
 /// One execution's server, and how many have come and begun to leave.
 #[derive(Clone)]
@@ -416,21 +417,6 @@ fn gate_opens(name: &'static str, tamper: Tamper) {
 #[test]
 fn gate_opens_for_everybody() {
     gate_opens("gate_opens_for_everybody", sound);
-}
-
-/// Who waits leaves its watch with `exists`, also where there is no node.
-fn watch_an_open_gate(client: &Loomed, request: Request) -> Response {
-    match request {
-        Request::GetData(get) if get.watch => {
-            client.submit(Request::Exists(Exists { path: get.path, watch: true })).map(|outcome| {
-                let mut answer = outcome?;
-                let Reply::Exists(Some(stat)) = answer.reply else { return Err(Refusal::NoNode.into()) };
-                answer.reply = Reply::Data(Default::default(), stat);
-                Ok(answer)
-            })
-        }
-        request => client.submit(request),
-    }
 }
 
 #[test]

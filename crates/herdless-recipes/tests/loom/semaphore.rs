@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use herdless_core::Mutex;
 use herdless_core::{
-    Answer, Client, ClientExt, CreateMode, Exists, GetChildren, GetData, MultiOp, MultiReply, NodePath, OneShot,
-    Outcome, Reply, Request, Response, ResponseSource, Session, StdMutex, Undo,
+    Answer, Client, ClientExt, CreateMode, Exists, GetChildren, GetData, NodePath, OneShot, Outcome, Reply, Request,
+    Response, ResponseSource, Session, StdMutex, Undo,
 };
 use herdless_memory::MemoryClient;
 use herdless_memory::check::{LoomLocks, LoomServer, Model, block_on, loom};
@@ -16,6 +16,7 @@ use herdless_recipes::{Permit, Semaphore, Token};
 
 use crate::harness::{Count, Tampered, poll_times, sound, together};
 use crate::models::flaw::Flaw;
+use crate::models::tamper::grant_unchecked;
 use crate::world::Flawed;
 
 type Wrapped = Arc<dyn Client>;
@@ -587,22 +588,8 @@ fn semaphore_number_shrinks() {
     number_shrinks("semaphore_number_shrinks", no_bug);
 }
 
-/// Grants without a check of the number.
-fn unchecked(client: &MemoryClient<LoomLocks>, mut request: Request) -> Response {
-    if let Request::Multi(multi) = &mut request {
-        multi.operations.retain(|operation| !matches!(operation, MultiOp::Check { .. }));
-    }
-    client.submit(request).map(|outcome| {
-        let mut answer = outcome?;
-        if let Reply::Multi(replies) = &mut answer.reply {
-            replies.push(MultiReply::Checked);
-        }
-        Ok(answer)
-    })
-}
-
 #[test]
 #[should_panic(expected = "granted beyond the number")]
 fn planted_number_not_checked() {
-    number_shrinks("planted_number_not_checked", |client| Arc::new(Tampered::new(client, unchecked)));
+    number_shrinks("planted_number_not_checked", |client| Arc::new(Tampered::new(client, grant_unchecked)));
 }

@@ -2,3 +2,4 @@
 
 pub(crate) mod flaw;
 pub(crate) mod store;
+pub(crate) mod tamper;

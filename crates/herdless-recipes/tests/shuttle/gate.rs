@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use herdless_core::{
-    Client as _, ClientExt, CreateMode, Error, Exists, NodePath, Refusal, Reply, Request, Response, Zxid,
-};
+use herdless_core::{Client as _, ClientExt, CreateMode, Error, NodePath, Refusal, Reply, Request, Response, Zxid};
 use herdless_memory::check::shuttle::{future::block_on, thread};
 use herdless_memory::check::{Schedules, ShuttleServer};
 use herdless_recipes::Barrier;
@@ -12,6 +10,7 @@ use herdless_recipes::Barrier;
 use crate::harness::{
     Client, Count, Tamper, Tampered, contenders, dice, disturb, impatient, linger, one_in, sound, unreliable,
 };
+use crate::models::tamper::watch_an_open_gate;
 
 const WAITERS: usize = 3;
 const CLOSERS: usize = 2;
@@ -268,25 +267,10 @@ fn planted_gate_open_blindly() {
     gate("planted_gate_open_blindly", false, open_blindly);
 }
 
-/// Who waits leaves its watch with `exists`, also where there is no node.
-fn watch_with_exists(client: &Client, request: Request) -> Response {
-    match request {
-        Request::GetData(get) if get.watch => {
-            client.submit(Request::Exists(Exists { path: get.path, watch: true })).map(|outcome| {
-                let mut answer = outcome?;
-                let Reply::Exists(Some(stat)) = answer.reply else { return Err(Refusal::NoNode.into()) };
-                answer.reply = Reply::Data(Default::default(), stat);
-                Ok(answer)
-            })
-        }
-        request => client.submit(request),
-    }
-}
-
 #[test]
 #[should_panic(expected = "watches left")]
 fn planted_gate_watch_with_exists() {
-    gate("planted_gate_watch_with_exists", false, watch_with_exists);
+    gate("planted_gate_watch_with_exists", false, watch_an_open_gate);
 }
 
 /// Who waits takes a lost connection for an open barrier.

@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use herdless_core::{
-    Client as _, ClientExt, CreateMode, Error, MultiOp, MultiReply, NodePath, Reply, Request, Response, Session, Zxid,
-};
+use herdless_core::{Client as _, ClientExt, CreateMode, Error, NodePath, Reply, Request, Response, Session, Zxid};
 use herdless_memory::check::shuttle::future::block_on;
 use herdless_memory::check::{Schedules, ShuttleServer};
 use herdless_recipes::{Permit, Semaphore, Token};
@@ -12,6 +10,7 @@ use herdless_recipes::{Permit, Semaphore, Token};
 use crate::harness::{
     Client, Count, Tamper, Tampered, contenders, dice, disturb, impatient, linger, one_in, sound, unreliable,
 };
+use crate::models::tamper::grant_unchecked;
 
 const PERMITS: u32 = 3;
 /// What a shared number is at most.
@@ -299,22 +298,8 @@ fn planted_semaphore_hand_over_on_giving_up() {
     contend(name, 8, Setting { is_shared: false, expires: true }, hand_over_on_giving_up);
 }
 
-/// Grants without a check of the number.
-fn unchecked(client: &Client, mut request: Request) -> Response {
-    if let Request::Multi(multi) = &mut request {
-        multi.operations.retain(|operation| !matches!(operation, MultiOp::Check { .. }));
-    }
-    client.submit(request).map(|outcome| {
-        let mut answer = outcome?;
-        if let Reply::Multi(replies) = &mut answer.reply {
-            replies.push(MultiReply::Checked);
-        }
-        Ok(answer)
-    })
-}
-
 #[test]
 #[should_panic(expected = "permits held of")]
 fn planted_semaphore_number_not_checked() {
-    contend("planted_semaphore_number_not_checked", 8, Setting { is_shared: true, expires: false }, unchecked);
+    contend("planted_semaphore_number_not_checked", 8, Setting { is_shared: true, expires: false }, grant_unchecked);
 }
