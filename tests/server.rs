@@ -8,5 +8,7 @@ mod connections;
 mod kazoo;
 #[path = "server/life.rs"]
 mod life;
+#[path = "server/words.rs"]
+mod words;
 
 mod support;

@@ -98,6 +98,13 @@ impl Raw {
         let _ = self.stream.write_all(bytes).await;
     }
 
+    /// All that comes until the end of the connection, as text.
+    pub(crate) async fn text(&mut self) -> String {
+        let mut text = String::new();
+        self.stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
     /// Asks for the node's data to be set, if it has a version that no node has; the server's code. ZooKeeper judges
     /// the path before it looks for the node.
     pub(crate) async fn set(&mut self, path: &[u8]) -> i32 {

@@ -18,7 +18,9 @@
 
 pub mod client;
 pub mod codec;
+mod four_letter_word;
 mod frame;
 pub mod server;
 
+pub use four_letter_word::FourLetterWord;
 pub use frame::{FrameError, MAX_FRAME, MAX_HANDSHAKE};

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use herdless_core::{Error, Refusal, Reply, Request, WatchEvent};
 use thiserror::Error;
 
+use crate::FourLetterWord;
 use crate::codec::{
     ConnectRequest, ConnectResponse, Malformed, OpCode, PING_XID, ReadError, Reader, ReplyHeader, SetWatches, Shape,
     Writer, read_request, read_set_watches, write_event, write_refusal, write_reply,
@@ -13,12 +14,23 @@ use crate::frame::{self, FrameError, MAX_FRAME, MAX_HANDSHAKE};
 /// Reads what one client sends and writes what it is sent.
 ///
 /// After [`poll`](Self::poll) yields a [`Incoming::Connect`] it is to be answered with [`accept`](Self::accept), or the
-/// connection closed; each [`Incoming::Request`] with [`reply`](Self::reply), in order.
+/// connection closed; each [`Incoming::Request`] with [`reply`](Self::reply), in order; a [`Incoming::Word`] with
+/// [`say`](Self::say).
 #[derive(Debug)]
 pub struct Machine {
     connected: bool,
     closing: bool,
     out: BytesMut,
+    counters: Counters,
+}
+
+/// How many frames have gone over the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// From the client.
+    pub received: u64,
+    /// To the client.
+    pub sent: u64,
 }
 
 /// What a client sent.
@@ -27,6 +39,8 @@ pub struct Machine {
 pub enum Incoming {
     /// The handshake.
     Connect(ConnectRequest),
+    /// A question in place of a handshake. Nothing follows it.
+    Word(FourLetterWord),
     /// A sign of life. It is answered already.
     Ping,
     /// A request.
@@ -52,6 +66,13 @@ pub struct Ticket {
     shape: Shape,
 }
 
+impl Ticket {
+    /// The client's number for the request.
+    pub fn xid(&self) -> i32 {
+        self.xid
+    }
+}
+
 /// Why a connection cannot go on.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -73,7 +94,7 @@ impl Default for Machine {
 impl Machine {
     /// A connection that was just accepted.
     pub fn new() -> Self {
-        Self { connected: false, closing: false, out: BytesMut::new() }
+        Self { connected: false, closing: false, out: BytesMut::new(), counters: Counters::default() }
     }
 
     /// Takes the next thing that the client sent out of `buffer`; `None` when it holds no whole frame. A request that
@@ -88,6 +109,12 @@ impl Machine {
             buffer.clear();
             return Ok(None);
         }
+        if let (false, Some(word)) = (self.connected, FourLetterWord::at_start(buffer)) {
+            self.closing = true;
+            self.counters.received += 1;
+            buffer.clear();
+            return Ok(Some(Incoming::Word(word)));
+        }
         let limit = if self.connected { MAX_FRAME } else { MAX_HANDSHAKE };
         while let Some(length) = frame::next_frame(buffer, limit)? {
             let mut reader = Reader::new(&buffer[4..4 + length]);
@@ -97,6 +124,7 @@ impl Machine {
                 ConnectRequest::read(&mut reader).map(|connect| Some(Incoming::Connect(connect)))
             };
             frame::consume(buffer, length);
+            self.counters.received += 1;
             if let Some(incoming) = incoming? {
                 return Ok(Some(incoming));
             }
@@ -184,6 +212,21 @@ impl Machine {
         self.write(|w| write_event(w, event));
     }
 
+    /// Answers a [`Incoming::Word`].
+    pub fn say(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    /// What has gone over the connection so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Begins the counters anew.
+    pub fn reset_counters(&mut self) {
+        self.counters = Counters::default();
+    }
+
     /// Whether the connection is to be closed once everything was sent: the session is no more, or the client asked for
     /// something after which Apache ZooKeeper hangs up (an operation that does not exist, an identity that is not
     /// accepted). What the client sends after that is dropped.
@@ -204,6 +247,7 @@ impl Machine {
         let mut writer = Writer::frame(&mut self.out);
         fill(&mut writer);
         writer.finish();
+        self.counters.sent += 1;
     }
 }
 

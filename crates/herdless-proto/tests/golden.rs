@@ -270,7 +270,7 @@ fn the_server_answers_a_recorded_request_with_the_recorded_bytes() {
             Some(Incoming::SetWatches { ticket, .. }) => server.rearmed(&ticket, header.zxid),
             // Answered already: with a ping, or with a refusal.
             Some(Incoming::Ping) | None => {}
-            Some(Incoming::Connect(_)) => panic!("{}: the handshake is done", request.name),
+            Some(Incoming::Connect(_) | Incoming::Word(_)) => panic!("{}: the handshake is done", request.name),
         }
         assert!(buffer.is_empty(), "{}", request.name);
         let written = server.transmit().split();

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,7 +32,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const READ_CHUNK: usize = 16 * 1024;
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Self {
         let id = shared.state.with(|state| state.open_link(peer));
         let handshake = Some(Box::pin(tokio::time::sleep(HANDSHAKE)));
         Self { shared, id, stream, reading: BytesMut::new(), writing: BytesMut::new(), handshake }

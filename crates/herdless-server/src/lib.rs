@@ -14,12 +14,14 @@
 //! It is one node and keeps the tree in memory: when the process ends, the data is gone. Whoever needs more points the
 //! same code at an Apache ZooKeeper ensemble.
 //!
+//! An operator asks it how it is as he asks Apache ZooKeeper, with four letters: `printf srvr | nc 127.0.0.1 2181`. Others than
+//! `srvr` are answered where [`Builder::four_letter_words`] says so.
+//!
 //! # What it does not do yet
 //!
-//! No durability, no TLS, no authentication: it binds loopback only, unless told otherwise in so many words. Access
-//! control lists may name `world:anyone` with any permissions, which are enforced; any other identity is refused as
-//! `InvalidAcl` and not accepted without effect. Not served: TTL nodes (refused as Apache ZooKeeper does by default),
-//! persistent watches, reconfiguration, quotas, four-letter words.
+//! No durability, and neither TLS nor SASL: it binds loopback only, unless told otherwise in so many words. Access control
+//! lists are enforced for `world`, `digest`, `ip` and `auth`; other schemes are refused. There is no `/zookeeper` subtree, and
+//! so there are no quotas; reconfiguration is refused, as by an Apache ZooKeeper that stands alone.
 
 #![cfg(not(loom))]
 
@@ -27,4 +29,5 @@ mod connection;
 mod server;
 mod state;
 
+pub use herdless_proto::FourLetterWord;
 pub use server::{BindError, Builder, Server};

@@ -1,5 +1,6 @@
 //! Listening, and the end of it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -7,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herdless_core::Mutex;
+use herdless_proto::FourLetterWord;
 use thiserror::Error;
 use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connection::Connection;
-use crate::state::{Shared, unix_time};
+use crate::state::{Settings, Shared, unix_time};
 
 /// A running server. Dropping it ends it; [`shutdown`](Self::shutdown) also waits for the end.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub struct Builder {
     max_connections: usize,
     allow_remote: bool,
     allow_ttl: bool,
+    words: BTreeSet<FourLetterWord>,
 }
 
 /// Why a server does not start.
@@ -57,6 +60,7 @@ impl Default for Builder {
             max_connections: 1024,
             allow_remote: false,
             allow_ttl: false,
+            words: BTreeSet::from([FourLetterWord::Srvr]),
         }
     }
 }
@@ -79,6 +83,14 @@ impl Builder {
     /// ZooKeeper.
     pub fn allow_ttl(mut self, allow: bool) -> Self {
         self.allow_ttl = allow;
+        self
+    }
+
+    /// Which four-letter words are answered (`4lw.commands.whitelist`): `FourLetterWord::ALL` for all of them. They ask for no
+    /// identity, some tell paths and sessions, and `dump`, `wchc` and `wchp` look at all there is. The default is `srvr` alone,
+    /// as of Apache ZooKeeper.
+    pub fn four_letter_words<'a>(mut self, words: impl IntoIterator<Item = &'a FourLetterWord>) -> Self {
+        self.words = words.into_iter().copied().collect();
         self
     }
 
@@ -162,7 +174,14 @@ const REAP_INTERVAL: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(1);
 
 async fn serve(listener: TcpListener, options: Builder, stop: Arc<Notify>) {
-    let shared = Arc::new(Shared::new(options.session_timeouts, options.allow_ttl, unix_time()));
+    let settings = Settings {
+        port: listener.local_addr().map_or(0, |address| address.port()),
+        session_timeouts: options.session_timeouts,
+        max_connections: options.max_connections,
+        allow_ttl: options.allow_ttl,
+        words: options.words,
+    };
+    let shared = Arc::new(Shared::new(settings, unix_time()));
     let mut connections = JoinSet::new();
     let mut reap = tokio::time::interval(REAP_INTERVAL);
     let next_expiry = tokio::time::sleep(Duration::ZERO);
@@ -178,7 +197,7 @@ async fn serve(listener: TcpListener, options: Builder, stop: Arc<Notify>) {
                     // A reply that waits for more to come is a reply that waits.
                     let _ = stream.set_nodelay(true);
                     tracing::debug!(%peer, "accepted");
-                    connections.spawn(Connection::new(shared.clone(), stream, peer.ip()));
+                    connections.spawn(Connection::new(shared.clone(), stream, peer));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: some will come free.

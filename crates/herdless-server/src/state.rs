@@ -1,7 +1,10 @@
 //! What all connections share: the tree, the sessions, and what is to be sent to whom.
 
+mod figures;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::task::Waker;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,11 +12,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use herdless_core::{Identity, Mutex, Reply, Request, SessionId, StdMutex, Zxid};
 use herdless_memory::{Fired, Tree};
+use herdless_proto::FourLetterWord;
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
-use herdless_proto::server::{Incoming, Machine, ReceiveError, Ticket};
+use herdless_proto::server::{Counters, Incoming, Machine, ReceiveError, Ticket};
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use figures::{Activity, Latency, short_name, sum};
+
+/// What a server is told at the start, as far as its connections are concerned.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) port: u16,
+    pub(crate) session_timeouts: RangeInclusive<Duration>,
+    pub(crate) max_connections: usize,
+    pub(crate) allow_ttl: bool,
+    /// The four-letter words that are answered.
+    pub(crate) words: BTreeSet<FourLetterWord>,
+}
 
 pub(crate) struct Shared {
     pub(crate) state: StdMutex<State>,
@@ -28,8 +45,14 @@ pub(crate) struct State {
     due: BTreeSet<(Instant, SessionId)>,
     links: BTreeMap<u64, Link>,
     last_link: u64,
-    timeouts: RangeInclusive<Duration>,
+    settings: Settings,
     is_closing: bool,
+    began: Instant,
+    latency: Latency,
+    /// The frames of connections that are gone, or whose figures were begun anew.
+    past: Counters,
+    /// The frames that were there when the server's figures were begun anew.
+    forgotten: Counters,
 }
 
 struct Session {
@@ -42,7 +65,9 @@ struct Session {
 /// One connection, as the others see it.
 struct Link {
     machine: Machine,
-    peer: IpAddr,
+    peer: SocketAddr,
+    established_ms: i64,
+    activity: Activity,
     session: Option<SessionId>,
     waker: Option<Waker>,
     is_closing: bool,
@@ -63,36 +88,52 @@ impl Wakers {
 const MAX_UNSENT: usize = 16 << 20;
 
 impl Shared {
-    pub(crate) fn new(timeouts: RangeInclusive<Duration>, allow_ttl: bool, now: Duration) -> Self {
+    pub(crate) fn new(settings: Settings, now: Duration) -> Self {
         // The first change is numbered by the time, in 2^-20 milliseconds: so a server that is started again begins
         // beyond every change that a client, or a fencing token, has seen of the last.
         let first = i64::try_from(now.as_millis()).map_or(1, |millis| (millis << 20) + 1);
         let mut tree = Tree::new(Zxid(first));
-        tree.allow_ttl(allow_ttl);
+        tree.allow_ttl(settings.allow_ttl);
         let state = State {
             tree,
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
             links: BTreeMap::new(),
             last_link: 0,
-            timeouts,
+            settings,
             is_closing: false,
+            began: Instant::now(),
+            latency: Latency::default(),
+            past: Counters::default(),
+            forgotten: Counters::default(),
         };
         Self { state: StdMutex::new(state), sooner: Notify::new() }
     }
 }
 
 impl State {
-    pub(crate) fn open_link(&mut self, peer: IpAddr) -> u64 {
+    pub(crate) fn open_link(&mut self, peer: SocketAddr) -> u64 {
         self.last_link += 1;
-        let link = Link { machine: Machine::new(), peer, session: None, waker: None, is_closing: self.is_closing };
+        let link = Link {
+            machine: Machine::new(),
+            peer,
+            established_ms: unix_ms(),
+            activity: Activity::NONE,
+            session: None,
+            waker: None,
+            is_closing: self.is_closing,
+        };
         self.links.insert(self.last_link, link);
         self.last_link
     }
 
     /// The connection is gone. Its session lives on, without its watches.
     pub(crate) fn close_link(&mut self, id: u64) {
-        let Some(session) = self.links.remove(&id).and_then(|link| link.session) else {
+        let Some(link) = self.links.remove(&id) else {
+            return;
+        };
+        self.past = sum(self.past, link.machine.counters());
+        let Some(session) = link.session else {
             return;
         };
         if let Some(record) = self.sessions.get_mut(&session).filter(|record| record.link == Some(id)) {
@@ -129,7 +170,7 @@ impl State {
     ) -> Result<bool, ReceiveError> {
         let now = Instant::now();
         let now_ms = unix_ms();
-        let mut is_sooner = false;
+        let (mut is_sooner, mut requests) = (false, 0);
         loop {
             let zxid = self.tree.last_zxid().0;
             let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_closing) else {
@@ -141,14 +182,24 @@ impl State {
             match (incoming, link.session) {
                 (Incoming::Connect(connect), _) => is_sooner |= self.connect(id, &connect, now, wakers),
                 (Incoming::Request { ticket, request }, Some(session)) => {
+                    requests += 1;
                     self.request(id, session, &ticket, &request, now_ms, wakers);
                 }
                 (Incoming::SetWatches { ticket, watches }, Some(session)) => {
                     self.rearm(id, session, &ticket, &watches, wakers);
                 }
+                (Incoming::Word(word), _) => {
+                    let text = self.answer(word, id);
+                    if let Some(link) = self.links.get_mut(&id) {
+                        link.machine.say(&text);
+                    }
+                }
                 // The machine lets nothing but a handshake through before there is a session.
                 (Incoming::Ping | Incoming::Request { .. } | Incoming::SetWatches { .. }, _) => {}
             }
+        }
+        if requests > 0 {
+            self.record(id, requests, now.elapsed());
         }
         // Every frame is a sign of life, not only a ping.
         let session = self.links.get(&id).and_then(|link| link.session);
@@ -158,6 +209,15 @@ impl State {
         Ok(is_sooner)
     }
 
+    fn record(&mut self, id: u64, requests: u64, time: Duration) {
+        self.latency.record(requests, time);
+        let replied_ms = self.began.elapsed().as_millis();
+        if let Some(link) = self.links.get_mut(&id) {
+            link.activity.latency.record(requests, time);
+            link.activity.replied_ms = replied_ms;
+        }
+    }
+
     fn connect(&mut self, id: u64, connect: &ConnectRequest, now: Instant, wakers: &mut Wakers) -> bool {
         if connect.last_zxid_seen > self.tree.last_zxid().0 {
             // The client has seen more than there is here; Apache ZooKeeper closes without a word, too.
@@ -165,7 +225,8 @@ impl State {
             return false;
         }
         let wanted = Duration::from_millis(u64::try_from(connect.timeout_ms).unwrap_or(0));
-        let timeout = wanted.clamp(*self.timeouts.start(), *self.timeouts.end());
+        let bounds = &self.settings.session_timeouts;
+        let timeout = wanted.clamp(*bounds.start(), *bounds.end());
         let (session, is_new) = match connect.session_id {
             0 => (Some(self.open_session(timeout, now)), true),
             old => (self.resume(SessionId(old), &connect.password, wakers), false),
@@ -198,8 +259,9 @@ impl State {
         self.due.insert((now + timeout, session));
         if let Some(link) = self.links.get_mut(&id) {
             link.session = Some(session);
+            link.activity.operation = "SESS";
             link.machine.accept(&accepted);
-            let address = Identity { scheme: "ip".into(), id: link.peer.to_string() };
+            let address = Identity { scheme: "ip".into(), id: link.peer.ip().to_string() };
             self.tree.identify(session, address);
         }
         tracing::debug!(%session, ?timeout, is_new, "session");
@@ -252,6 +314,8 @@ impl State {
         let zxid = self.tree.last_zxid().0;
         if let Some(link) = self.links.get_mut(&id) {
             link.machine.reply(ticket, zxid, &outcome);
+            link.activity.operation = short_name(request);
+            (link.activity.xid, link.activity.zxid) = (ticket.xid(), zxid);
         }
         if matches!(outcome, Ok(Reply::Closed)) {
             self.sessions.remove(&session);

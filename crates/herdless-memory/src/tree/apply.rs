@@ -92,10 +92,10 @@ impl Tree {
                 Ok(reply)
             }
             Request::GetEphemerals(GetEphemerals { prefix }) => {
-                Ok(Reply::Ephemerals(self.ephemerals(session, prefix).cloned().collect()))
+                Ok(Reply::Ephemerals(self.ephemerals_from(session, prefix).cloned().collect()))
             }
             Request::FindOwn(FindOwn { prefix, data }) => {
-                let found = self.ephemerals(session, prefix).find_map(|path| {
+                let found = self.ephemerals_from(session, prefix).find_map(|path| {
                     let node = self.nodes.get(path).filter(|node| node.data == data)?;
                     Some(Created { path: path.clone(), stat: node.stat() })
                 });
@@ -204,10 +204,9 @@ impl Tree {
         Ok(Reply::Authenticated)
     }
 
-    fn ephemerals(&self, session: SessionId, prefix: &NodePath) -> impl Iterator<Item = &NodePath> {
+    fn ephemerals_from(&self, session: SessionId, prefix: &NodePath) -> impl Iterator<Item = &NodePath> {
         let prefix = prefix.as_str().to_owned();
-        let own = self.sessions.get(&session).into_iter().flat_map(|open| &open.ephemerals);
-        own.filter(move |path| path.as_str().starts_with(&prefix))
+        self.ephemerals(session).filter(move |path| path.as_str().starts_with(&prefix))
     }
 
     /// `PrepRequestProcessor.pRequest2TxnCreate`, check by check in its order.

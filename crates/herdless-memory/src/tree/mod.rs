@@ -83,6 +83,22 @@ impl Tree {
         self.watches.len()
     }
 
+    /// What Apache ZooKeeper counts as data watches: those on a node's data or existence, and those that stay, each with its
+    /// session and path, in the order of the paths (`DataTree.dataWatches`).
+    pub fn data_watches(&self) -> impl Iterator<Item = (SessionId, &NodePath)> {
+        self.watches.on_data()
+    }
+
+    /// A session's ephemeral nodes, in order.
+    pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &NodePath> {
+        self.sessions.get(&session).into_iter().flat_map(|open| &open.ephemerals)
+    }
+
+    /// How many bytes the paths and the data of all nodes have, together. Looks at each.
+    pub fn data_size(&self) -> usize {
+        self.nodes.iter().map(|(path, node)| path.as_str().len() + node.data.len()).sum()
+    }
+
     /// Whether the session is open.
     pub fn has_session(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)

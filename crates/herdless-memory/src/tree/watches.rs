@@ -91,6 +91,15 @@ impl Watches {
         self.by_session.values().map(BTreeSet::len).sum()
     }
 
+    pub(super) fn on_data(&self) -> impl Iterator<Item = (SessionId, &NodePath)> {
+        let tables = [Kind::Data, Kind::Persistent, Kind::Recursive].map(|kind| &self.tables[kind as usize]);
+        let all: BTreeSet<_> = tables
+            .into_iter()
+            .flat_map(|table| table.iter().flat_map(|(path, sessions)| sessions.iter().map(move |id| (path, *id))))
+            .collect();
+        all.into_iter().map(|(path, session)| (session, path))
+    }
+
     pub(super) fn fire_data(&mut self, path: &NodePath, kind: EventKind, fired: &mut Fired) {
         let mut sessions = self.take(Kind::Data, path);
         sessions.extend(self.staying(path));

@@ -185,6 +185,7 @@ fn whatever_a_client_sends_the_server_does_not_panic_and_asks_for_no_more_than_w
                 assert!(all.iter().map(|paths| paths.len() * 5).sum::<usize>() <= sent);
                 server.rearmed(&ticket, 5);
             }
+            Ok(Some(Incoming::Word(word))) => server.say(word.name()),
             Ok(Some(Incoming::Ping)) => {}
             Ok(None) => refusals += 1,
             Err(_) => {
