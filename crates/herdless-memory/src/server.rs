@@ -346,6 +346,8 @@ impl<L: Locks> State<L> {
         };
         let (id, attempts, is_closed) = (endpoint.id, endpoint.attempts.clone(), endpoint.end.is_some());
         let mut fired = Fired::new();
+        // Who is expired was cut off, and is told of nothing but that.
+        self.tree.disconnect(id);
         self.tree.close_session(id, &mut fired);
         self.deliver(fired, after);
         if is_closed {

@@ -6,7 +6,7 @@ use herdless_core::{
     Acl, ClientExt, CreateMode, Error, Identity, MultiOp, NodePath, Permissions, Refusal, Stat, Version,
 };
 
-use crate::expect::{expect_multi_refused, expect_refused, poll_once};
+use crate::expect::{expect_multi_refused, expect_quiet, expect_refused, poll_once};
 use crate::{Backend, Scene};
 
 const PERSISTENT: CreateMode = CreateMode::Persistent;
@@ -409,4 +409,33 @@ pub(crate) async fn what_is_an_address<B: Backend>(scene: &Scene<'_, B>) {
         let path = create(scene, &client, &format!("n{i}"), list.clone()).await;
         assert_eq!(client.acl(&path).await.unwrap().0, list, "as it was given");
     }
+}
+
+pub(crate) async fn who_may_not_read_is_not_told<B: Backend>(scene: &Scene<'_, B>) {
+    let (owner, stranger) = (scene.connect().await, scene.connect().await);
+    owner.authenticate("digest", "owner:secret").await.unwrap();
+    let open = create(scene, &owner, "open", [anyone(Permissions::ALL)]).await;
+    let (_, on_data) = stranger.get_and_watch(&open).await.unwrap();
+    let (_, on_children) = stranger.children_and_watch(&open).await.unwrap();
+    let (_, on_new) = stranger.exists_and_watch(&open.child("new").unwrap()).await.unwrap();
+    let (_, told) = owner.get_and_watch(&open).await.unwrap();
+    owner.set_acl(&open, vec![Acl::creator(Permissions::ALL)], Version::ANY).await.unwrap();
+    owner.set(&open, "secret", Version::ANY).await.unwrap();
+    told.await.unwrap();
+    owner
+        .create_with_acl(&open.child("new").unwrap(), "", PERSISTENT, vec![Acl::creator(Permissions::ALL)])
+        .await
+        .unwrap();
+    for mut watch in [on_data, on_children, on_new] {
+        expect_quiet(&stranger, &mut watch).await;
+    }
+    // So that whoever comes next can tidy up.
+    owner.set_acl(&open, Acl::open(), Version::ANY).await.unwrap();
+}
+
+pub(crate) async fn an_address_needs_no_proof<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let before = client.who_am_i().await.unwrap();
+    client.authenticate("ip", "").await.unwrap();
+    assert_eq!(client.who_am_i().await.unwrap(), before, "it came with the connection");
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use herdless_core::{ClientExt, CreateMode, EventKind, Refusal, Version};
+use herdless_core::{ClientExt, CreateMode, EventKind, MultiOp, Refusal, Version};
 
-use crate::expect::{expect_event, expect_refused};
+use crate::expect::{expect_event, expect_multi_refused, expect_refused};
 use crate::{Ability, Backend, Scene};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -78,6 +78,11 @@ pub(crate) async fn the_bounds_of_a_time_to_live<B: Backend>(scene: &Scene<'_, B
     for limit in [Duration::ZERO, longest + Duration::from_millis(1), Duration::MAX] {
         let create = client.create(&scene.path("no"), "", CreateMode::PersistentWithTtl(limit)).await;
         expect_refused(create, Refusal::BadArguments);
+        // What comes before it in a multi is judged before it.
+        let too_early = MultiOp::delete(&scene.path("none"), Version::ANY);
+        let create = MultiOp::create(&scene.path("no"), "", CreateMode::PersistentWithTtl(limit));
+        expect_multi_refused(client.multi(vec![create.clone()]).await, 0, Refusal::BadArguments);
+        expect_multi_refused(client.multi(vec![too_early, create]).await, 0, Refusal::NoNode);
     }
 }
 

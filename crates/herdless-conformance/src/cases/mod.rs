@@ -207,6 +207,7 @@ table! { $
         a_refused_read_leaves_no_watch;
         the_end_of_a_session_fires_for_its_nodes;
         watches_end_with_their_client;
+        the_end_of_ones_own_nodes_is_told_at_the_close;
     }
     ordering {
         requests_take_effect_in_the_order_of_submission;
@@ -275,6 +276,8 @@ table! { $
         one_is_told_who_one_is needs Digest;
         the_same_identity_twice_is_one needs Digest;
         a_digest_without_a_user_is_no_list needs Digest;
+        who_may_not_read_is_not_told;
+        an_address_needs_no_proof;
         what_is_an_address;
         an_entry_twice_says_nothing_more;
         permissions_that_mean_nothing_are_kept;

@@ -316,3 +316,12 @@ pub(crate) async fn watches_end_with_their_client<B: Backend>(scene: &Scene<'_, 
     }
     writer.set(&path, "", Version::ANY).await.unwrap();
 }
+
+pub(crate) async fn the_end_of_ones_own_nodes_is_told_at_the_close<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect().await;
+    let path = scene.path("own");
+    client.create(&path, "", CreateMode::Ephemeral).await.unwrap();
+    let (_, watch) = client.get_and_watch(&path).await.unwrap();
+    client.close().await.unwrap();
+    assert_eq!(watch.await, Ok(WatchEvent { kind: EventKind::Deleted, path }));
+}

@@ -51,10 +51,12 @@ pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<
     if unique.is_empty() { Err(Refusal::InvalidAcl) } else { Ok(unique.into()) }
 }
 
-/// Who it is that proves himself so.
-pub(super) fn identify(auth: &Auth) -> Result<Identity, Refusal> {
+/// Who it is that proves himself so. An address needs no proof: it came with the connection
+/// (`IPAuthenticationProvider.handleAuthentication`).
+pub(super) fn identify(auth: &Auth) -> Result<Option<Identity>, Refusal> {
     match auth.scheme.as_str() {
-        "digest" => Ok(Identity::digest(auth.credentials.expose())),
+        "digest" => Ok(Some(Identity::digest(auth.credentials.expose()))),
+        "ip" => Ok(None),
         _ => Err(Refusal::AuthFailed),
     }
 }

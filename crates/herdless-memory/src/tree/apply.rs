@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use herdless_core::{
-    AddWatch, Auth, CheckWatches, Create, CreateMode, Created, Delete, Error, Exists, FindOwn, GetAcl,
+    AddWatch, Auth, CheckWatches, Create, CreateMode, Created, Delete, Error, EventKind, Exists, FindOwn, GetAcl,
     GetAllChildrenNumber, GetChildren, GetData, GetEphemerals, Multi, MultiOp, MultiReply, NodePath, Permissions,
     ReadOp, ReadReply, Refusal, Release, RemoveWatches, Reply, Request, SessionId, SetAcl, SetData, Stat, Sync,
     Version, WatchKind, Zxid,
@@ -200,7 +200,9 @@ impl Tree {
     }
 
     fn prove(&mut self, session: SessionId, auth: &Auth) -> Result<Reply, Refusal> {
-        self.identify(session, access::identify(auth)?);
+        if let Some(identity) = access::identify(auth)? {
+            self.identify(session, identity);
+        }
         Ok(Reply::Authenticated)
     }
 
@@ -246,7 +248,7 @@ impl Tree {
         }
 
         let zxid = Zxid(self.zxid);
-        let mut node = Node::new(create.data.clone(), acl, zxid, transaction.now_ms);
+        let mut node = Node::new(create.data.clone(), acl.clone(), zxid, transaction.now_ms);
         node.is_container = create.mode == CreateMode::Container;
         node.time_to_live = time_to_live.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
         if create.mode.is_ephemeral() {
@@ -261,7 +263,7 @@ impl Tree {
             parent.pzxid = zxid;
         }
         self.nodes.insert(path.clone(), node);
-        transaction.changes.push(Change::Created(path.clone()));
+        transaction.changes.push(self.change(EventKind::Created, &path, acl));
         transaction.undo.push(Undo::Create { path: path.clone(), parent_creates: creates, parent_pzxid: pzxid });
         Ok(Created { path, stat })
     }
@@ -290,7 +292,7 @@ impl Tree {
             return Err(Refusal::NotEmpty);
         }
         let node = self.remove_node(path).ok_or(Refusal::NoNode)?;
-        transaction.changes.push(Change::Deleted(path.clone()));
+        transaction.changes.push(self.change(EventKind::Deleted, path, node.acl.clone()));
         transaction.undo.push(Undo::Delete { path: path.clone(), node, parent_pzxid });
         Ok(())
     }
@@ -311,8 +313,9 @@ impl Tree {
             version: node.version,
         });
         node.version = next_version(node.version);
-        transaction.changes.push(Change::Set(set.path.clone()));
-        Ok(node.stat())
+        let (stat, acl) = (node.stat(), node.acl.clone());
+        transaction.changes.push(self.change(EventKind::DataChanged, &set.path, acl));
+        Ok(stat)
     }
 
     fn multi(&mut self, multi: &Multi, transaction: &mut Transaction) -> Result<Vec<MultiReply>, Error> {

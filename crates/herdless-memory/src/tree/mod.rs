@@ -6,9 +6,11 @@ mod node;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use herdless_core::{
-    AddWatchMode, EventKind, Identity, NodePath, SessionId, Stat, WatchEvent, WatchKind, WatcherType, Zxid,
+    Acl, AddWatchMode, EventKind, Identity, NodePath, Permissions, SessionId, Stat, WatchEvent, WatchKind, WatcherType,
+    Zxid,
 };
 
 use node::Node;
@@ -37,12 +39,13 @@ struct OpenSession {
     identities: Vec<Identity>,
 }
 
-/// What happened to a node, for the watches.
+/// What happened to a node, for the watches, and who might read it and its parent just then.
 #[derive(Debug)]
-enum Change {
-    Created(NodePath),
-    Deleted(NodePath),
-    Set(NodePath),
+struct Change {
+    kind: EventKind,
+    path: NodePath,
+    acl: Arc<[Acl]>,
+    parent_acl: Option<Arc<[Acl]>>,
 }
 
 impl Tree {
@@ -110,19 +113,22 @@ impl Tree {
         self.sessions.insert(session, OpenSession::default());
     }
 
-    /// Ends a session, closed or expired: its watches and its ephemeral nodes go in one change.
+    /// Ends a session, closed or expired: its ephemeral nodes go in one change, which its own watches are still told of
+    /// (`DataTree.killSession`).
     pub fn close_session(&mut self, session: SessionId, fired: &mut Fired) {
-        let Some(OpenSession { ephemerals, .. }) = self.sessions.remove(&session) else {
+        let Some(open) = self.sessions.get_mut(&session) else {
             return;
         };
+        let ephemerals = std::mem::take(&mut open.ephemerals);
         self.zxid += 1;
-        self.watches.forget(session);
         let mut changes = Vec::new();
         for path in ephemerals {
-            self.remove_node(&path);
-            changes.push(Change::Deleted(path));
+            let node = self.remove_node(&path);
+            changes.extend(node.map(|node| self.change(EventKind::Deleted, &path, node.acl)));
         }
         self.fire(&changes, fired);
+        self.watches.forget(session);
+        self.sessions.remove(&session);
     }
 
     /// Forgets a session's watches and identities, as a server does when the session's connection is lost.
@@ -179,8 +185,11 @@ impl Tree {
         let over = self.nodes.iter().filter(|(_, node)| node.is_reapable(now_ms)).map(|(path, _)| path.clone());
         for path in over.collect::<Vec<_>>() {
             self.zxid += 1;
-            self.remove_node(&path);
-            self.fire(&[Change::Deleted(path)], fired);
+            let Some(node) = self.remove_node(&path) else {
+                continue;
+            };
+            let change = self.change(EventKind::Deleted, &path, node.acl);
+            self.fire(&[change], fired);
         }
     }
 
@@ -206,26 +215,30 @@ impl Tree {
         self.nodes.get(path.parent_str()?)
     }
 
+    fn change(&self, kind: EventKind, path: &NodePath, acl: Arc<[Acl]>) -> Change {
+        Change { kind, path: path.clone(), acl, parent_acl: self.parent(path).map(|parent| parent.acl.clone()) }
+    }
+
     /// Fires the watches of these changes: the table of `DataTree.createNode`, `deleteNode` and `setData`.
     fn fire(&mut self, changes: &[Change], fired: &mut Fired) {
-        for change in changes {
-            match change {
-                Change::Created(path) => {
-                    self.watches.fire_data(path, EventKind::Created, fired);
-                    self.fire_parent(path, fired);
-                }
-                Change::Deleted(path) => {
-                    self.watches.fire_deleted(path, fired);
-                    self.fire_parent(path, fired);
-                }
-                Change::Set(path) => self.watches.fire_data(path, EventKind::DataChanged, fired),
+        for Change { kind, path, acl, parent_acl } in changes {
+            match kind {
+                EventKind::Deleted => self.tell(acl, fired, |watches, fired| watches.fire_deleted(path, fired)),
+                kind => self.tell(acl, fired, |watches, fired| watches.fire_data(path, *kind, fired)),
+            }
+            if let (EventKind::Created | EventKind::Deleted, Some(acl)) = (kind, parent_acl) {
+                let parent = path.parent().unwrap_or_else(NodePath::root);
+                self.tell(acl, fired, |watches, fired| watches.fire_children(&parent, fired));
             }
         }
     }
 
-    fn fire_parent(&mut self, path: &NodePath, fired: &mut Fired) {
-        if let Some(parent) = path.parent() {
-            self.watches.fire_children(&parent, fired);
-        }
+    /// Who may not read a node is not told what happens to it, and has had its watch all the same
+    /// (`NIOServerCnxn.process`, since CVE-2024-23944).
+    fn tell(&mut self, acl: &[Acl], fired: &mut Fired, fire: impl FnOnce(&mut Watches, &mut Fired)) {
+        let mut events = Fired::new();
+        fire(&mut self.watches, &mut events);
+        events.retain(|(session, _)| access::permits(acl, self.identities(*session), Permissions::READ));
+        fired.append(&mut events);
     }
 }

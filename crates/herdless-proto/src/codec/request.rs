@@ -365,19 +365,16 @@ fn prefix(r: &mut Reader<'_>) -> Result<NodePath, ReadError> {
     NodePath::parse_sequential(r.string()?).map_err(|_| ReadError::BadArguments)
 }
 
-/// The longest time to live, in milliseconds (`EphemeralType.TTL.maxValue`).
-const MAX_TTL: i64 = 0xff_ffff_ffff;
-
 fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> {
     let text = r.string()?;
     let data = r.bytes()?;
     let acl = read_acl(r)?;
     let flags = r.int()?;
     let ttl = match opcode {
-        OpCode::CreateTtl => match r.long()? {
-            ttl @ 1..=MAX_TTL => Duration::from_millis(ttl.unsigned_abs()),
-            _ => return Err(ReadError::BadArguments),
-        },
+        // The bounds are the tree's to judge: in a multi what comes before may be refused first.
+        OpCode::CreateTtl => {
+            u64::try_from(r.long()?).map(Duration::from_millis).map_err(|_| ReadError::BadArguments)?
+        }
         _ => Duration::ZERO,
     };
     let mode = match (opcode, flags) {
@@ -477,18 +474,19 @@ mod tests {
     }
 
     #[test]
-    fn a_time_to_live_has_its_own_operation_flags_and_bounds() {
+    fn a_time_to_live_has_its_own_operation_and_flags() {
         let millis = Duration::from_millis;
         for (flags, ttl, mode) in [
             (5, 1, CreateMode::PersistentWithTtl(millis(1))),
-            (6, MAX_TTL, CreateMode::PersistentSequentialWithTtl(millis(MAX_TTL as u64))),
+            (6, i64::MAX, CreateMode::PersistentSequentialWithTtl(millis(i64::MAX as u64))),
+            (5, 0, CreateMode::PersistentWithTtl(Duration::ZERO)),
         ] {
             assert_eq!(read(OpCode::CreateTtl, flags, ttl), Ok(mode));
             // Without its operation there is no time to live to read.
             let plain = read(OpCode::Create2, flags, ttl);
             assert_eq!(plain, Err(ReadError::BadArguments));
         }
-        for (flags, ttl) in [(5, 0), (5, -1), (6, MAX_TTL + 1), (0, 1), (1, 1), (3, 1)] {
+        for (flags, ttl) in [(5, -1), (6, i64::MIN), (0, 1), (1, 1), (3, 1)] {
             let mode = read(OpCode::CreateTtl, flags, ttl);
             assert_eq!(mode, Err(ReadError::BadArguments), "{flags} {ttl}");
         }
