@@ -91,6 +91,22 @@ impl Error {
         matches!(self, Refused(_) | MultiRefused { .. } | Overloaded | Invalid(_) | Malformed { .. } | Closed)
     }
 
+    /// A short name of its kind, for metrics; the two kinds of refusal have the same.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Refused(_) | Self::MultiRefused { .. } => "refused",
+            Self::ConnectionLost => "connection_lost",
+            Self::Uncertain(_) => "uncertain",
+            Self::SessionExpired => "session_expired",
+            Self::Overloaded => "overloaded",
+            Self::TooLarge { .. } => "too_large",
+            Self::Invalid(_) => "invalid",
+            Self::Malformed { .. } => "malformed",
+            Self::Closed => "closed",
+            Self::Protocol(_) => "protocol",
+        }
+    }
+
     /// What was asked for makes no sense, for this reason.
     pub fn invalid(reason: impl Into<Arc<str>>) -> Self {
         Self::Invalid(reason.into())

@@ -375,6 +375,40 @@ impl Request {
         matches!(self, Self::Release(_) | Self::FindOwn(_) | Self::CloseSession)
     }
 
+    /// Whether carrying it out twice is the same as once, so that it may be asked again after an answer was lost: it reads, or
+    /// looks, or catches up. A watch that it leaves goes with the answer that is lost.
+    ///
+    /// `Release` and `Auth` are not: the backend keeps at both by itself, and a release that is submitted again would delete by a
+    /// name that may be somebody else's by then. Nor is a write, even one for a certain version: the second would be refused,
+    /// and hide that the first was carried out.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Exists(_)
+            | Self::GetData(_)
+            | Self::GetChildren(_)
+            | Self::GetEphemerals(_)
+            | Self::GetAllChildrenNumber(_)
+            | Self::GetAcl(_)
+            | Self::GetConfig(_)
+            | Self::MultiRead(_)
+            | Self::WhoAmI(_)
+            | Self::CheckWatches(_)
+            | Self::AddWatch(_)
+            | Self::Sync(_)
+            | Self::FindOwn(_) => true,
+            Self::Multi(multi) => multi.operations.iter().all(|operation| matches!(operation, MultiOp::Check { .. })),
+            Self::Create(_)
+            | Self::Delete(_)
+            | Self::SetData(_)
+            | Self::SetAcl(_)
+            | Self::RemoveWatches(_)
+            | Self::Reconfig(_)
+            | Self::Auth(_)
+            | Self::Release(_)
+            | Self::CloseSession => false,
+        }
+    }
+
     /// A short name for spans, metrics and error texts.
     pub fn name(&self) -> &'static str {
         match self {

@@ -22,8 +22,9 @@
 //!
 //! # Features
 //!
-//! `tokio` (on): the transport. `server`: the embedded server. `metrics`: figures of waiting and holding. `memory`: the
-//! in-memory backend. `loom`, `shuttle`: models of your own code on it, in every order and in random ones.
+//! `tokio` (on): the transport. `wrappers` (on): [`wrappers`], clients around clients. `server`: the embedded server. `metrics`:
+//! figures of waiting and holding, and of requests. `memory`: the in-memory backend. `loom`, `shuttle`: models of your own
+//! code on it, in every order and in random ones.
 //!
 //! # Where things are
 //!
@@ -51,3 +52,5 @@ pub use herdless_server as server;
 pub use herdless_tokio as transport;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use herdless_tokio::{ConnectError, Connector, TokioClient, TokioTime, connect};
+#[cfg(feature = "wrappers")]
+pub use herdless_wrappers as wrappers;

@@ -1,4 +1,5 @@
-//! Figures of waiting and holding, for the [`metrics`] facade.
+//! Figures of waiting and holding, for the [`metrics`] facade. Those of requests are
+//! [`wrappers::Metered`](crate::wrappers::Metered)'s.
 //!
 //! ```
 //! use std::sync::Arc;
