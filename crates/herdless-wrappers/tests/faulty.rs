@@ -104,12 +104,9 @@ async fn what_survives_a_lost_connection_is_carried_out_and_answered() {
 #[test]
 fn an_undo_is_told_what_a_caller_would_be() {
     let refuse = || Rule::refuse(Refusal::NoAuth);
-    let faults: [(fn() -> Rule, bool, Error); 3] = [
-        (Rule::lose_request, false, Error::ConnectionLost),
-        (Rule::lose_reply, true, Error::ConnectionLost),
-        (refuse, false, Refusal::NoAuth.into()),
-    ];
-    for (rule, is_carried_out, error) in faults {
+    let rules = [Rule::lose_request as fn() -> Rule, Rule::lose_reply, refuse];
+    let expected = [(false, Error::ConnectionLost), (true, Error::ConnectionLost), (false, Refusal::NoAuth.into())];
+    for (rule, (is_carried_out, error)) in rules.into_iter().zip(expected) {
         for is_late in [false, true] {
             let (server, client) = world();
             if is_late {

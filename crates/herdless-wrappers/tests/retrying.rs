@@ -315,7 +315,7 @@ async fn out_of_order_repeats_what_has_something_behind_it() {
 async fn a_repetition_that_something_overtook_is_not_believed() {
     struct Overtaking {
         bare: MemoryClient,
-        outer: Mutex<Option<Retrying<Arc<Overtaking>>>>,
+        outer: Mutex<Option<Retrying<Arc<Self>>>>,
         submitted: Mutex<Vec<&'static str>>,
     }
     impl Client for Overtaking {

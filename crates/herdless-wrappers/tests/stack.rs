@@ -12,6 +12,9 @@ use herdless_wrappers::{Backoff, Entry, Faulty, History, Metered, Recorder, Retr
 
 type Stack = Metered<Retrying<Faulty<Recorder<Chroot<MemoryClient>>>>>;
 
+/// Wrappers around a client, in some order.
+type Wrap = fn(Arc<dyn Client>, &History) -> Arc<dyn Client>;
+
 fn path(path: &str) -> NodePath {
     NodePath::parse(path).unwrap()
 }
@@ -57,7 +60,7 @@ async fn every_wrapper_does_its_part() {
 /// The same undo through each order, and through objects.
 #[tokio::test]
 async fn an_undo_passes_through_any_order() {
-    let orders: [fn(Arc<dyn Client>, &History) -> Arc<dyn Client>; 4] = [
+    let orders: [Wrap; 4] = [
         |client, history| Arc::new(metered(retrying(Faulty::new(history.record(client))))),
         |client, history| Arc::new(history.record(Faulty::new(retrying(metered(client))))),
         |client, history| Arc::new(retrying(history.record(metered(Faulty::new(client))))),
