@@ -314,8 +314,8 @@ pub(crate) fn owner(data: &[u8]) -> String {
     text.rsplit_once('\n').map_or(&*text, |(owner, _)| owner).to_owned()
 }
 
-/// Awaits a read; where the connection is lost it is asked again, which a read may be. The one place for retries: what
-/// changes something is never simply repeated.
+/// Awaits a read; where the connection is lost it is asked again, which a read may be (`Request::is_repeatable`). The one place
+/// for retries: what changes something is never simply repeated.
 pub(crate) async fn read<O: Operation>(ask: impl Fn() -> Call<O>) -> Result<O::Output, Error> {
     loop {
         match ask().await {
