@@ -13,16 +13,18 @@ mod proxy;
 mod raw;
 mod wait;
 mod world;
+mod zookeeper;
 
 pub(crate) use dice::Dice;
 pub(crate) use meter::Meter;
 pub(crate) use peer::Peer;
 pub(crate) use place::Place;
-pub(crate) use process::{Itself, ZooKeeper};
+pub(crate) use process::Itself;
 pub(crate) use proxy::Proxy;
 pub(crate) use raw::Raw;
 pub(crate) use wait::{GENEROUS, is_pending, until, until_suspended, until_watching};
 pub(crate) use world::{NO_ZOOKEEPER, World, connector, run, skipped};
+pub(crate) use zookeeper::{ZooKeeper, ZooKeeperProcess, free_port};
 
 /// Makes a test of each scenario, an `async fn(&World)` of the surrounding module, for each server it can run on:
 /// `embedded::NAME` and `zookeeper::NAME`. A scenario that is forgotten here is dead code, which the compiler reports.

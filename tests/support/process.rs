@@ -1,15 +1,11 @@
-//! Other programs: a ZooKeeper of one's own, and Java.
+//! Other programs: Java, and this one once more.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-
-use super::{Raw, until};
 
 /// A directory that goes with the test.
 #[derive(Debug)]
@@ -43,81 +39,6 @@ pub(super) fn mortal(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]).kill_on_drop(true);
     command
-}
-
-/// A ZooKeeper of the test's own, which may be killed.
-#[derive(Debug)]
-pub(crate) struct ZooKeeper {
-    /// `HOST:PORT`.
-    pub(crate) address: String,
-    classpath: String,
-    options: Vec<String>,
-    config: PathBuf,
-    process: Option<Child>,
-    _scratch: Scratch,
-}
-
-impl ZooKeeper {
-    /// Starts one like that of `.ci/zookeeper`, if there is that one, with further options for Java.
-    pub(crate) async fn start(name: &str, options: &[&str]) -> Option<Self> {
-        let shared = std::env::var("HERDLESS_ZOOKEEPER_CONFIG").ok()?;
-        let classpath = std::env::var("HERDLESS_ZOOKEEPER_CLASSPATH").ok()?;
-        let scratch = Scratch::new(name);
-        let port = free_port().await;
-        let settings: Vec<_> = std::fs::read_to_string(shared)
-            .unwrap()
-            .lines()
-            .filter(|line| !line.starts_with("dataDir=") && !line.starts_with("clientPort="))
-            .map(str::to_owned)
-            .chain([format!("dataDir={}", scratch.file("data").display()), format!("clientPort={port}")])
-            .collect();
-        let config = scratch.file("zoo.cfg");
-        std::fs::write(&config, settings.join("\n")).unwrap();
-        let mut server = Self {
-            address: format!("127.0.0.1:{port}"),
-            classpath,
-            options: options.iter().map(|&option| option.to_owned()).collect(),
-            config,
-            process: None,
-            _scratch: scratch,
-        };
-        server.start_again().await;
-        Some(server)
-    }
-
-    /// Starts it again on the data it has left, and waits until it answers.
-    pub(crate) async fn start_again(&mut self) {
-        assert!(self.process.is_none(), "it runs");
-        // What is killed is the process and not the machine, so nothing has to reach a disk.
-        let mut java = mortal("java");
-        java.args(["-Xmx256m", "-Dzookeeper.forceSync=no", "-Dzookeeper.extendedTypesEnabled=true"])
-            .args(&self.options)
-            .args(["-Dzookeeper.jmx.log4j.disable=true", "-cp", &self.classpath])
-            .arg("org.apache.zookeeper.server.ZooKeeperServerMain")
-            .arg(&self.config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        self.process = Some(java.spawn().unwrap());
-        until("an answer of ZooKeeper", async || {
-            let stream = TcpStream::connect(&self.address).await.ok()?;
-            // It listens before it serves, and whoever greets it too early may wait for ever.
-            let greeting = async { Raw::over(stream).greet(4_000, 0, &[0; 16]).await };
-            tokio::time::timeout(Duration::from_secs(1), greeting).await.ok().flatten().map(drop)
-        })
-        .await;
-    }
-
-    /// Kills it, as `kill -9` does.
-    pub(crate) async fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        process.kill().await.unwrap();
-    }
-}
-
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Java, and the compiled classes of one source file.
