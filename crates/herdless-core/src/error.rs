@@ -177,6 +177,8 @@ refusals! {
     NoWatcher = -121, "no such watch";
     /// Reconfiguration is switched off.
     ReconfigDisabled = -123, "reconfiguration is disabled";
+    /// The server wants an identity proven first (by SASL, unless configured otherwise), and hangs up.
+    AuthRequired = -124, "the server requires authentication";
     /// The quota of the node or of an ancestor is used up.
     QuotaExceeded = -125, "quota exceeded";
     /// The server is overloaded and dropped the request.

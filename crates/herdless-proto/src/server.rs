@@ -151,6 +151,7 @@ impl Machine {
                 }
                 Err(_) => Refusal::Marshalling,
             },
+            Some(OpCode::Sasl) => Refusal::Unimplemented,
             Some(opcode) => match read_request(opcode, r) {
                 Ok((request, shape)) => {
                     return Ok(Some(Incoming::Request { ticket: Ticket { xid, shape }, request }));
@@ -254,8 +255,8 @@ impl Machine {
 /// The operations of Apache ZooKeeper 3.8 that are not spoken here. They are refused, but unlike an operation that does
 /// not exist they are no reason to hang up.
 fn is_known_to_others(code: i32) -> bool {
-    // delete a container; SASL
-    matches!(code, 20 | 102)
+    // delete a container
+    code == 20
 }
 
 const SESSION_EXPIRED: i32 = -112;

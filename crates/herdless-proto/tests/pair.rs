@@ -21,6 +21,8 @@ mod limits;
 mod offsets;
 #[path = "pair/requests.rs"]
 mod requests;
+#[path = "pair/sasl.rs"]
+mod sasl;
 #[path = "pair/session.rs"]
 mod session;
 #[path = "pair/streams.rs"]

@@ -12,7 +12,7 @@ use crate::frame::FrameError;
 pub(super) enum Link {
     /// There is none; the transport is dialling, or pausing before it does.
     Down,
-    /// The handshake was sent.
+    /// The handshake was sent; or it was answered, and an identity is being proven by SASL, since then.
     Handshake { sent: Instant },
     /// Requests and replies flow.
     Up(Up),

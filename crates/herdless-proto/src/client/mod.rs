@@ -5,7 +5,9 @@ mod event;
 mod hosts;
 mod link;
 mod machine;
+mod sasl;
 
 pub use event::{Config, Counters, Event, StreamId};
 pub use link::LinkError;
 pub use machine::Machine;
+pub use sasl::{SaslError, SaslExchange, SaslMechanism, SaslStep};

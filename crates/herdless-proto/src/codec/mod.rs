@@ -5,6 +5,7 @@ mod jute;
 mod opcode;
 mod reply;
 mod request;
+mod sasl;
 
 pub use connect::{ConnectRequest, ConnectResponse};
 pub use jute::{Malformed, Reader, Writer};
@@ -13,6 +14,7 @@ pub use reply::{ReplyHeader, Shape, read_event, read_reply, write_event, write_r
 pub use request::{
     ReadError, SetWatches, read_request, read_set_watches, write_ping, write_request, write_set_watches,
 };
+pub use sasl::{read_sasl_response, write_sasl_request};
 
 /// The xid of notifications (`ClientCnxn.NOTIFICATION_XID`).
 pub const NOTIFICATION_XID: i32 = -1;

@@ -66,6 +66,8 @@ opcodes! {
     Auth = 100;
     /// Re-arm one-shot watches.
     SetWatches = 101;
+    /// Prove an identity by SASL.
+    Sasl = 102;
     /// List the session's ephemeral nodes.
     GetEphemerals = 103;
     /// Count a node's descendants.

@@ -103,7 +103,9 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
         ),
         OpCode::Reconfig => Reply::Data(r.bytes()?, r.stat()?),
         OpCode::CloseSession => Reply::Closed,
-        OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 => return Err(Malformed("reply")),
+        OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 | OpCode::Sasl => {
+            return Err(Malformed("reply"));
+        }
     }))
 }
 

@@ -325,7 +325,7 @@ pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shap
             version: r.long()?,
         }),
         OpCode::CloseSession => Request::CloseSession,
-        OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 => {
+        OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 | OpCode::Sasl => {
             return Err(Malformed("operation").into());
         }
     };

@@ -92,11 +92,15 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 self.answer(token, Ok(Reply::Authenticated));
             }
         } else {
-            // The server hangs up, and would do so on every connection: as for ZooKeeper's own client that is the end.
-            self.closing = true;
-            self.end = Refusal::AuthFailed.into();
-            self.finish();
+            self.end_unproven();
         }
         Ok(())
+    }
+
+    /// The server hangs up, and would do so on every connection: as for ZooKeeper's own client that is the end.
+    pub(super) fn end_unproven(&mut self) {
+        self.closing = true;
+        self.end = Refusal::AuthFailed.into();
+        self.finish();
     }
 }

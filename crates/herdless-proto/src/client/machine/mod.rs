@@ -3,6 +3,7 @@
 mod identity;
 mod receive;
 mod resumption;
+mod sasl;
 mod send;
 mod streams;
 mod timeout;
@@ -21,6 +22,7 @@ use super::link::Link;
 use crate::codec::{ConnectRequest, OpCode};
 use identity::Identities;
 use resumption::Resumption;
+use sasl::Sasl;
 use streams::{Asked, Streams};
 
 /// The client's end of the protocol.
@@ -43,6 +45,7 @@ pub struct Machine<T, W> {
     /// What is told to those who come when it is closing.
     end: Error,
     identities: Identities<T>,
+    sasl: Sasl,
     last_zxid: i64,
     last_xid: i32,
     out: BytesMut,
@@ -72,6 +75,8 @@ struct OpenSession {
     timeout: Duration,
     /// Until when the server must keep the session: the sending of the last answered request + timeout.
     lease: Instant,
+    /// Whether an event has told of it, which is once it can be used.
+    is_told: bool,
 }
 
 struct InFlight<T> {
@@ -123,6 +128,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             closing: false,
             end: Error::Closed,
             identities: Identities::default(),
+            sasl: Sasl::default(),
             last_zxid: 0,
             last_xid: 0,
             out: BytesMut::new(),
@@ -216,6 +222,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
         self.link = Link::Down;
         self.identities.disconnected();
+        self.sasl.disconnected();
         self.streams.disconnected();
         self.resumption.disconnected();
         for entry in std::mem::take(&mut self.in_flight) {
@@ -236,7 +243,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
 
     /// Until when the server must keep the current session.
     pub fn lease(&self) -> Option<Instant> {
-        self.session.as_ref().map(|session| session.lease)
+        self.session.as_ref().filter(|session| session.is_told).map(|session| session.lease)
     }
 
     /// What is to be done or known next.
@@ -311,11 +318,14 @@ impl<T, W: Clone + Default> Machine<T, W> {
 
     /// Everything that was bound to the session is told, once. What is submitted from here on is for the next one.
     fn lose_session(&mut self) {
-        self.session = None;
+        let was_told = self.session.take().is_some_and(|session| session.is_told);
         // What was seen is bound to the session, too: a server that has lost its data may still open a new one.
         self.last_zxid = 0;
-        self.events.push_back(Event::Lost);
-        self.fail_all(&Error::SessionExpired);
+        // With one that nobody could use nothing is lost, and those who wait are waiting for the first they can.
+        if was_told {
+            self.events.push_back(Event::Lost);
+            self.fail_all(&Error::SessionExpired);
+        }
         if self.closing {
             self.finish();
         }
@@ -327,7 +337,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
         self.link = Link::Closed;
         self.out.clear();
-        if self.session.take().is_some() {
+        if self.session.take().is_some_and(|session| session.is_told) {
             self.events.push_back(Event::Lost);
         }
         self.fail_all(&self.end.clone());

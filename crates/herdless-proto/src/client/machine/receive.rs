@@ -44,6 +44,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             };
             let mut reader = Reader::new(&buffer[4..4 + length]);
             match self.link {
+                Link::Handshake { .. } if self.sasl.is_under_way() => self.sasl_answered(now, &mut reader)?,
                 Link::Handshake { sent } => {
                     let response = ConnectResponse::read(&mut reader)?;
                     self.handshake_answered(now, sent, &response);
@@ -97,11 +98,23 @@ impl<T, W: Clone + Default> Machine<T, W> {
             return;
         };
         let timeout = Duration::from_millis(timeout);
-        let resumed = self.session.is_some();
-        self.session = Some(OpenSession { id, password: response.password, timeout, lease: sent + timeout });
+        let is_told = self.session.as_ref().is_some_and(|session| session.is_told);
+        self.session = Some(OpenSession { id, password: response.password, timeout, lease: sent + timeout, is_told });
+        self.counters.connects += 1;
+        if !self.begin_sasl(now) {
+            self.go_up(now);
+        }
+    }
+
+    /// The connection can be used from here on.
+    pub(super) fn go_up(&mut self, now: Instant) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        let (id, timeout) = (session.id, session.timeout);
+        let resumed = std::mem::replace(&mut session.is_told, true);
         self.link = Link::Up(Up::new(now));
         self.hosts.accepted();
-        self.counters.connects += 1;
         self.events.push_back(if resumed { Event::Resumed { timeout } } else { Event::Opened { id, timeout } });
         self.prove_all();
         self.rearm(now);

@@ -95,7 +95,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
     }
 
     pub(super) fn send(&mut self, now: Instant, request: &Request) -> Result<(i32, OpCode), Error> {
-        let xid = if self.last_xid == i32::MAX { 1 } else { self.last_xid + 1 };
+        let xid = self.next_xid();
         let mut writer = Writer::frame(&mut self.out);
         let Some(opcode) = write_request(&mut writer, xid, request) else {
             writer.abort();
@@ -116,6 +116,11 @@ impl<T, W: Clone + Default> Machine<T, W> {
             up.last_sent = now;
         }
         Ok((xid, opcode))
+    }
+
+    /// Numbers below 1 are taken.
+    pub(super) fn next_xid(&self) -> i32 {
+        if self.last_xid == i32::MAX { 1 } else { self.last_xid + 1 }
     }
 
     /// Sends the watches again that the last connection took with it. They go first: what has changed meanwhile fires
