@@ -8,6 +8,9 @@ use thiserror::Error;
 
 /// A parsed connect string: `host[:port][,host[:port]..][/chroot]`, as for the Java client (`ConnectStringParser`).
 ///
+/// Each host may say how it is spoken to: `tls://host` or `tcp://host` (`tcp+tls://` is read as `tls://`). One that does not
+/// is spoken to by TLS if and only if the client has options for it.
+///
 /// ```
 /// use herdless_tokio::Address;
 ///
@@ -15,6 +18,8 @@ use thiserror::Error;
 /// assert_eq!(address.hosts[0].to_string(), "zk1:2181");
 /// assert_eq!(address.hosts[2].to_string(), "[::1]:2183");
 /// assert_eq!(address.chroot.as_str(), "/app");
+/// let address: Address = "tls://zk1:2281,tcp://10.0.0.1".parse()?;
+/// assert_eq!(address.hosts[0].to_string(), "tls://zk1:2281");
 /// # Ok::<(), herdless_tokio::AddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,18 @@ pub struct Host {
     pub name: String,
     /// The port.
     pub port: u16,
+    /// How it is spoken to, where that is said.
+    pub scheme: Option<Scheme>,
+}
+
+/// What a server is spoken to over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// TCP alone, also where the client has options for TLS.
+    Tcp,
+    /// TLS over TCP. A client without options for it does not connect.
+    Tls,
 }
 
 const DEFAULT_PORT: u16 = 2181;
@@ -49,6 +66,9 @@ pub enum AddressError {
     /// A `[` without its `]`, or an IPv6 address without brackets.
     #[error("invalid IPv6 address in {0:?}")]
     Brackets(String),
+    /// What stands before `://` is neither `tls` nor `tcp` nor `tcp+tls`.
+    #[error("unknown scheme in {0:?}")]
+    Scheme(String),
     /// The chroot is not a path.
     #[error(transparent)]
     Chroot(#[from] herdless_core::PathError),
@@ -58,7 +78,7 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let (hosts, chroot) = match text.find('/') {
+        let (hosts, chroot) = match chroot_at(text) {
             Some(at) => (&text[..at], NodePath::parse(&text[at..])?),
             None => (text, NodePath::root()),
         };
@@ -67,7 +87,25 @@ impl FromStr for Address {
     }
 }
 
+/// Where the chroot begins: at the first slash that is not of a `://`.
+fn chroot_at(text: &str) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + text[from..].find('/')?;
+        if !(text[..at].ends_with(':') && text[at..].starts_with("//")) {
+            return Some(at);
+        }
+        from = at + 2;
+    }
+}
+
 fn parse_host(text: &str) -> Result<Host, AddressError> {
+    let (scheme, text) = match text.split_once("://") {
+        None => (None, text),
+        Some(("tls" | "tcp+tls", rest)) => (Some(Scheme::Tls), rest),
+        Some(("tcp", rest)) => (Some(Scheme::Tcp), rest),
+        Some(_) => return Err(AddressError::Scheme(text.into())),
+    };
     let (name, port) = if let Some(rest) = text.strip_prefix('[') {
         let (name, rest) = rest.split_once(']').ok_or_else(|| AddressError::Brackets(text.into()))?;
         match rest.strip_prefix(':') {
@@ -91,11 +129,16 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
         None => DEFAULT_PORT,
         Some(port) => port.parse().map_err(|_| AddressError::Port(text.into()))?,
     };
-    Ok(Host { name: name.to_owned(), port })
+    Ok(Host { name: name.to_owned(), port, scheme })
 }
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.scheme {
+            None => "",
+            Some(Scheme::Tcp) => "tcp://",
+            Some(Scheme::Tls) => "tls://",
+        })?;
         match self.name.contains(':') {
             true => write!(f, "[{}]:{}", self.name, self.port),
             false => write!(f, "{}:{}", self.name, self.port),
@@ -120,6 +163,21 @@ mod tests {
         assert_eq!(error("[::1"), AddressError::Brackets("[::1".into()));
         assert_eq!(error("[::1]2181"), AddressError::Port("[::1]2181".into()));
         assert!(matches!(error("a/b/"), AddressError::Chroot(_)));
+        assert!(matches!(error("a//b"), AddressError::Chroot(_)));
+        assert_eq!(error("https://a"), AddressError::Scheme("https://a".into()));
+        assert_eq!(error("tls://"), AddressError::NoHost("".into()));
+        assert_eq!(error("tls://tcp://a"), AddressError::Port("tcp://a".into()));
+        assert_eq!(error("a:/b"), AddressError::Port("a:".into()));
+    }
+
+    #[test]
+    fn each_host_has_a_scheme_of_its_own() {
+        let address: Address = "tls://a:1, tcp://[::1]:2,tcp+tls://c,d/app".parse().unwrap();
+        let schemes: Vec<_> = address.hosts.iter().map(|host| host.scheme).collect();
+        assert_eq!(schemes, [Some(Scheme::Tls), Some(Scheme::Tcp), Some(Scheme::Tls), None]);
+        let names: Vec<_> = address.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["tls://a:1", "tcp://[::1]:2", "tls://c:2181", "d:2181"]);
+        assert_eq!(address.chroot.as_str(), "/app");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use herdless_core::{
     Chroot, Client, Lease, Mutex, OneShot, Outcome, Request, Response, Session, SessionCell, SessionId, SessionState,
     StdMutex, WatchOutcome,
 };
-use herdless_proto::client::{Counters, Machine, StreamId};
+use herdless_proto::client::{Counters, Machine, SaslError, StreamId};
 
 pub(crate) type Slot = Arc<OneShot<Outcome>>;
 pub(crate) type WatchCell = Arc<OneShot<WatchOutcome>>;
@@ -86,7 +86,7 @@ impl Drop for Closing {
 pub(crate) struct Shared {
     pub(crate) state: StdMutex<State>,
     session: StdMutex<Current>,
-    first_session: OneShot<()>,
+    first_session: OneShot<Result<(), SaslError>>,
     last_error: StdMutex<Arc<str>>,
     /// Drawn once per client, for its attempts' numbers.
     client: u64,
@@ -150,8 +150,14 @@ impl Shared {
         driver.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) async fn first_session(&self) {
-        std::future::poll_fn(|cx| self.first_session.poll_take(cx)).await;
+    /// Waits for the first session, or for the news that there will be none.
+    pub(crate) async fn first_session(&self) -> Result<(), SaslError> {
+        std::future::poll_fn(|cx| self.first_session.poll_take(cx)).await
+    }
+
+    /// The client could not prove who it is.
+    pub(crate) fn refused(&self, failure: SaslError) {
+        self.first_session.put(Err(failure)).run();
     }
 
     pub(crate) fn last_error(&self) -> Arc<str> {
@@ -168,7 +174,7 @@ impl Shared {
         let current = Current::new(id, timeout, self.client, &self.attempts);
         let old = self.session.with(|session| std::mem::replace(session, current));
         drop(old);
-        self.first_session.put(()).run();
+        self.first_session.put(Ok(())).run();
     }
 
     /// The session goes on with this timeout.

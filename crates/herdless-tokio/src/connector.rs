@@ -9,9 +9,9 @@ use rand::seq::SliceRandom;
 use thiserror::Error;
 use tracing::Instrument;
 
-use crate::client::{Shared, TokioClient};
+use crate::client::{Shared, Slot, TokioClient, WatchCell};
 use crate::driver::Driver;
-use crate::{Address, AddressError, Dial, TcpDial};
+use crate::{Address, AddressError, Dial, Host, Scheme, TcpDial};
 
 /// Connects to the servers of a connect string, with the default options.
 ///
@@ -32,6 +32,10 @@ pub struct Connector {
     max_in_flight: usize,
     max_reply: usize,
     dial: Arc<dyn Dial>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::Tls>,
+    #[cfg(feature = "sasl")]
+    sasl: Option<crate::Sasl>,
 }
 
 /// Why there is no client.
@@ -51,10 +55,29 @@ pub enum ConnectError {
         /// What went wrong last.
         last: Arc<str>,
     },
+    /// The connect string asks for TLS and there are no options for it ([`Connector::tls`], feature `tls`). Nothing was
+    /// dialled.
+    #[error("{host} asks for TLS, and the client has no options for it")]
+    NoTls {
+        /// The host that asks.
+        host: String,
+    },
+    /// A password would be proven on a connection that anybody may listen to and change. Nothing was dialled.
+    #[error("SASL with {host} without TLS, which is to be allowed explicitly")]
+    SaslWithoutTls {
+        /// The host that is not spoken to by TLS.
+        host: String,
+    },
+    /// SASL has failed, and will fail again: there are no further attempts.
+    #[error("not authenticated: {reason}")]
+    AuthFailed {
+        /// Why.
+        reason: Arc<str>,
+    },
 }
 
 impl Connector {
-    /// The servers to connect to: `host[:port][,host[:port]..][/chroot]`.
+    /// The servers to connect to: `host[:port][,host[:port]..][/chroot]`, each host as [`Address`] has it.
     ///
     /// # Errors
     ///
@@ -68,6 +91,10 @@ impl Connector {
             max_in_flight: 10_000,
             max_reply: 4 << 20,
             dial: Arc::new(TcpDial),
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "sasl")]
+            sasl: None,
         })
     }
 
@@ -110,6 +137,67 @@ impl Connector {
         self
     }
 
+    /// Speaks TLS, over what [`dial`](Self::dial) opens, to each host that is not `tcp://`. Without it no TLS is spoken.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Proves by SASL who the client is, on every connection before anything else. A failure is final: the client is
+    /// closed, and what is asked of it is refused as `AuthFailed`.
+    #[cfg(feature = "sasl")]
+    pub fn sasl(mut self, sasl: crate::Sasl) -> Self {
+        self.sasl = Some(sasl);
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn has_tls(&self) -> bool {
+        false
+    }
+
+    /// Whether TLS is spoken to this host.
+    fn is_encrypted(&self, host: &Host) -> bool {
+        self.has_tls() && host.scheme != Some(Scheme::Tcp)
+    }
+
+    /// What is asked for fits together.
+    fn check(&self) -> Result<(), ConnectError> {
+        for host in self.address.hosts.iter().filter(|host| !self.is_encrypted(host)) {
+            if host.scheme == Some(Scheme::Tls) {
+                return Err(ConnectError::NoTls { host: host.to_string() });
+            }
+            #[cfg(feature = "sasl")]
+            if self.sasl.as_ref().is_some_and(|sasl| !sasl.is_allowed_without_tls()) {
+                return Err(ConnectError::SaslWithoutTls { host: host.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    fn dialler(&self) -> Arc<dyn Dial> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return Arc::new(crate::tls::TlsDial::new(self.dial.clone(), tls.clone()));
+        }
+        self.dial.clone()
+    }
+
+    fn machine(&self, config: Config) -> Machine<Slot, WatchCell> {
+        let machine = Machine::new(config);
+        #[cfg(feature = "sasl")]
+        if let Some(sasl) = &self.sasl {
+            return machine.with_sasl(sasl.mechanism());
+        }
+        machine
+    }
+
     /// Connects, and waits for a session. The hosts are tried in random order, again and again.
     ///
     /// # Cancel safety
@@ -118,13 +206,15 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Unreachable`] with the last cause, when there is no session in time.
+    /// [`ConnectError::Unreachable`] with the last cause, when there is no session in time; `NoTls`, `SaslWithoutTls` and
+    /// `AuthFailed` as they say.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime with time and I/O enabled.
     pub async fn connect(self) -> Result<TokioClient, ConnectError> {
-        let mut hosts = self.address.hosts;
+        self.check()?;
+        let mut hosts = self.address.hosts.clone();
         hosts.shuffle(&mut rand::rng());
         let config = Config {
             hosts: hosts.len(),
@@ -137,12 +227,13 @@ impl Connector {
         };
         let names = hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let connect_timeout = config.connect_timeout;
-        let shared = Arc::new(Shared::new(Machine::new(config)));
-        let driver = Driver::new(shared.clone(), self.dial, hosts, connect_timeout);
+        let shared = Arc::new(Shared::new(self.machine(config)));
+        let driver = Driver::new(shared.clone(), self.dialler(), hosts, connect_timeout);
         let client = TokioClient::new(Chroot::new(crate::client::Handle::new(shared.clone()), self.address.chroot));
         tokio::spawn(driver.instrument(tracing::debug_span!("herdless", hosts = names)));
         match tokio::time::timeout(self.patience, shared.first_session()).await {
-            Ok(()) => Ok(client),
+            Ok(Ok(())) => Ok(client),
+            Ok(Err(failure)) => Err(ConnectError::AuthFailed { reason: failure.to_string().into() }),
             // Dropping the client ends the driver.
             Err(_) => {
                 Err(ConnectError::Unreachable { hosts: names, patience: self.patience, last: shared.last_error() })

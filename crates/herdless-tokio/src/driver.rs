@@ -28,6 +28,8 @@ pub(crate) struct Driver {
     streams: BTreeMap<StreamId, Arc<NoticeQueue>>,
     reading: BytesMut,
     writing: BytesMut,
+    /// Whether the stream may hold back something that it was given.
+    unflushed: bool,
     timer: Pin<Box<Sleep>>,
     /// Whether the timer stands for anything: one that has run out stays ready, and would keep the driver awake.
     is_armed: bool,
@@ -57,6 +59,7 @@ impl Driver {
             streams: BTreeMap::new(),
             reading: BytesMut::new(),
             writing: BytesMut::new(),
+            unflushed: false,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             is_armed: false,
             is_closed: false,
@@ -132,7 +135,13 @@ impl Driver {
                 tracing::info!("session lost");
                 self.shared.set(SessionState::Lost);
             }
-            Event::Closed => self.is_closed = true,
+            Event::Closed => {
+                if let Some(failure) = self.shared.state.with(|state| state.machine.sasl_failure()) {
+                    tracing::warn!(%failure, "not authenticated");
+                    self.shared.refused(failure);
+                }
+                self.is_closed = true;
+            }
         }
     }
 
@@ -155,6 +164,7 @@ impl Driver {
     fn start_dial(&mut self, host: usize, pause: Duration) {
         self.reading.clear();
         self.writing.clear();
+        self.unflushed = false;
         self.shared.state.with(|state| state.machine.retain_watches(|watch| !watch.is_abandoned()));
         let (dial, host, limit) = (self.dial.clone(), self.hosts[host].clone(), self.connect_timeout);
         let pause = rand::random_range(Duration::ZERO..=pause);
@@ -192,10 +202,15 @@ impl Driver {
                 }
             },
             Link::Up(stream) => {
-                let wrote = match write(cx, stream, &mut self.writing) {
+                let wrote = match write(cx, stream, &mut self.writing, &mut self.unflushed) {
                     Ok(wrote) => wrote,
                     Err(error) => {
-                        self.disconnected(cx, &error);
+                        // A peer that hangs up may have said why, in an alert of TLS.
+                        let said = match pin!(stream.read_buf(&mut self.reading)).poll(cx) {
+                            Poll::Ready(Err(said)) => said,
+                            _ => error,
+                        };
+                        self.disconnected(cx, &said);
                         return true;
                     }
                 };
@@ -225,8 +240,14 @@ impl Driver {
     }
 }
 
-/// Writes as much as the socket takes; whether that was anything.
-fn write(cx: &mut Context<'_>, stream: &mut dyn Stream, bytes: &mut BytesMut) -> io::Result<bool> {
+/// Writes as much as the stream takes; whether that was anything. What a stream with a buffer of its own has taken goes on
+/// only if it is told to.
+fn write(
+    cx: &mut Context<'_>,
+    stream: &mut dyn Stream,
+    bytes: &mut BytesMut,
+    unflushed: &mut bool,
+) -> io::Result<bool> {
     let mut wrote = false;
     while !bytes.is_empty() {
         match Pin::new(&mut *stream).poll_write(cx, bytes) {
@@ -238,6 +259,11 @@ fn write(cx: &mut Context<'_>, stream: &mut dyn Stream, bytes: &mut BytesMut) ->
             }
             Poll::Ready(Err(error)) => return Err(error),
         }
+    }
+    *unflushed |= wrote;
+    if *unflushed && let Poll::Ready(flushed) = Pin::new(stream).poll_flush(cx) {
+        flushed?;
+        *unflushed = false;
     }
     Ok(wrote)
 }
@@ -295,7 +321,7 @@ mod tests {
     use herdless_proto::client::Config;
     use herdless_proto::codec::ConnectResponse;
     use herdless_proto::server::{self, Incoming};
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncWriteExt, BufStream};
     use tokio::net::{TcpListener, TcpStream};
 
     use crate::Connector;
@@ -310,6 +336,17 @@ mod tests {
     impl Dial for Nowhere {
         async fn dial(&self, _: &Host) -> io::Result<Box<dyn Stream>> {
             std::future::pending().await
+        }
+    }
+
+    /// Streams that keep what they are given until they are told to send it, as those of TLS may.
+    #[derive(Debug)]
+    struct Buffered;
+
+    #[async_trait]
+    impl Dial for Buffered {
+        async fn dial(&self, host: &Host) -> io::Result<Box<dyn Stream>> {
+            Ok(Box::new(BufStream::new(TcpStream::connect((host.name.as_str(), host.port)).await?)))
         }
     }
 
@@ -335,7 +372,7 @@ mod tests {
             max_in_flight: 1,
             max_reply: 1,
         });
-        let hosts = vec![Host { name: "nowhere".into(), port: 1 }];
+        let hosts = vec![Host { name: "nowhere".into(), port: 1, scheme: None }];
         let mut driver = Driver::new(Arc::new(Shared::new(machine)), Arc::new(Nowhere), hosts, minute);
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(wakes.clone());
@@ -356,6 +393,18 @@ mod tests {
             }
             assert!(stream.read_buf(buffer).await.unwrap() > 0, "the client closed the connection");
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_with_a_buffer_is_told_to_send_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connector = Connector::new(&listener.local_addr().unwrap().to_string()).unwrap();
+        let connecting = tokio::spawn(connector.dial(Buffered).connect());
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut server, mut buffer) = (server::Machine::new(), BytesMut::new());
+        let hello = tokio::time::timeout(Duration::from_secs(60), next(&mut stream, &mut server, &mut buffer)).await;
+        assert!(matches!(hello, Ok(Incoming::Connect(_))));
+        connecting.abort();
     }
 
     /// A process that was stopped for longer than it takes to call a connection silent finds the answer and the deadline

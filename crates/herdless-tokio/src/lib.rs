@@ -22,11 +22,19 @@ mod client;
 mod connector;
 mod dial;
 mod driver;
+#[cfg(feature = "sasl")]
+mod sasl;
 mod time;
+#[cfg(feature = "tls")]
+mod tls;
 
-pub use address::{Address, AddressError, Host};
+pub use address::{Address, AddressError, Host, Scheme};
 pub use client::TokioClient;
 pub use connector::{ConnectError, Connector, connect};
 pub use dial::{Dial, Stream, TcpDial};
 pub use herdless_proto::client::Counters;
+#[cfg(feature = "sasl")]
+pub use sasl::Sasl;
 pub use time::TokioTime;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError, TlsOptions};

@@ -22,9 +22,9 @@
 //!
 //! # Features
 //!
-//! `tokio` (on): the transport. `wrappers` (on): [`wrappers`], clients around clients. `server`: the embedded server. `metrics`:
-//! figures of waiting and holding, and of requests. `memory`: the in-memory backend. `loom`, `shuttle`: models of your own
-//! code on it, in every order and in random ones.
+//! `tokio` (on): the transport. `tls`, `tls-encrypted-keys`, `sasl`: who is on its other end. `wrappers` (on): [`wrappers`],
+//! clients around clients. `server`: the embedded server. `metrics`: figures of waiting and holding, and of requests. `memory`:
+//! the in-memory backend. `loom`, `shuttle`: models of your own code on it, in every order and in random ones.
 //!
 //! # Where things are
 //!
@@ -50,7 +50,11 @@ pub use herdless_recipes::*;
 pub use herdless_server as server;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use herdless_tokio as transport;
+#[cfg(all(feature = "sasl", not(loom)))]
+pub use herdless_tokio::Sasl;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use herdless_tokio::{ConnectError, Connector, TokioClient, TokioTime, connect};
+#[cfg(all(feature = "tls", not(loom)))]
+pub use herdless_tokio::{Tls, TlsError, TlsOptions};
 #[cfg(feature = "wrappers")]
 pub use herdless_wrappers as wrappers;
