@@ -20,10 +20,14 @@ mod queues;
 mod restart;
 #[path = "zookeeper/rw_lock.rs"]
 mod rw_lock;
+#[path = "zookeeper/sasl.rs"]
+mod sasl;
 #[path = "zookeeper/semaphores.rs"]
 mod semaphores;
 #[path = "zookeeper/theirs.rs"]
 mod theirs;
+#[path = "zookeeper/tls.rs"]
+mod tls;
 #[path = "zookeeper/values.rs"]
 mod values;
 

@@ -4,6 +4,7 @@
 #![allow(unused_imports, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
 
+mod certificates;
 mod dice;
 mod meter;
 mod peer;
@@ -15,14 +16,15 @@ mod wait;
 mod world;
 mod zookeeper;
 
+pub(crate) use certificates::{Authority, Issued, openssl};
 pub(crate) use dice::Dice;
 pub(crate) use meter::Meter;
 pub(crate) use peer::Peer;
 pub(crate) use place::Place;
-pub(crate) use process::Itself;
+pub(crate) use process::{Itself, Scratch};
 pub(crate) use proxy::Proxy;
 pub(crate) use raw::Raw;
-pub(crate) use wait::{GENEROUS, is_pending, until, until_suspended, until_watching};
+pub(crate) use wait::{GENEROUS, is_pending, refused, until, until_suspended, until_watching};
 pub(crate) use world::{NO_ZOOKEEPER, World, connector, run, skipped};
 pub(crate) use zookeeper::{ZooKeeper, ZooKeeperProcess, free_port};
 

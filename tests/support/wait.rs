@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::poll;
-use herdless::{Client, ClientExt, NodePath, SessionState, TokioClient};
+use herdless::{Client, ClientExt, ConnectError, Connector, NodePath, SessionState, TokioClient};
 
 /// As long as nothing here takes on any machine: who waits that long, waits for ever.
 pub(crate) const GENEROUS: Duration = Duration::from_secs(60);
@@ -58,4 +58,15 @@ pub(crate) async fn until_suspended(client: &TokioClient) {
 /// to say has been heard.
 pub(crate) async fn is_pending<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> bool {
     poll!(future.as_mut()).is_pending()
+}
+
+/// Checks that this client is not let in, and is told so: with these words, once it has been tried for long enough. A
+/// machine that is busy may take longer than one client waits, and an alert may be overtaken by the end of its connection.
+pub(crate) async fn refused(connector: Connector, words: &str) {
+    let connector = connector.connect_within(Duration::from_millis(500));
+    until(words, async || match connector.clone().connect().await {
+        Err(ConnectError::Unreachable { last, .. }) => last.contains(words).then_some(()),
+        other => panic!("{other:?}"),
+    })
+    .await;
 }
