@@ -1,5 +1,7 @@
 //! The primitives of jute: big-endian integers, length-prefixed buffers, strings and vectors.
 
+use std::fmt;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use herdless_core::{NodePath, Stat, Zxid};
 use thiserror::Error;
@@ -10,7 +12,6 @@ use thiserror::Error;
 pub struct Malformed(pub &'static str);
 
 /// Writes one frame: the length is put in front when it is finished.
-#[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut BytesMut,
     start: usize,
@@ -96,7 +97,7 @@ impl<'a> Writer<'a> {
 }
 
 /// Reads one frame. Every length is checked against what is there before anything is allocated.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -196,6 +197,19 @@ impl<'a> Reader<'a> {
             num_children: self.int()?,
             pzxid: Zxid(self.long()?),
         })
+    }
+}
+
+// What is written and read may be credentials, or the password of a session.
+impl fmt::Debug for Writer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("len", &self.rest.len()).finish_non_exhaustive()
     }
 }
 
