@@ -1,8 +1,11 @@
 //! Servers that are not there, and peers that are none.
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use herdless::{ClientExt, ConnectError, Connector, Lock, NodePath, connect};
+use herdless::{Client, ClientExt, ConnectError, Connector, Lock, NodePath, TokioClient, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -177,4 +180,34 @@ async fn one_dead_server_of_several_does_not_matter(world: &World) {
         until("the next connection", async || (client.counters().connects > connects).then_some(())).await;
     }
     client.exists(&path).await.unwrap();
+}
+
+/// A future that is polled on in the very moment in which it is woken, by whoever wakes it.
+struct Eager {
+    connecting: Mutex<Option<Pin<Box<dyn Future<Output = TokioClient> + Send>>>>,
+    was_valid: OnceLock<bool>,
+}
+
+impl Wake for Eager {
+    fn wake(self: Arc<Self>) {
+        // Woken while it is polled, it has its turn already.
+        let Ok(mut connecting) = self.connecting.try_lock() else { return };
+        let waker = self.clone().into();
+        if let Some(future) = connecting.as_mut()
+            && let Poll::Ready(client) = future.as_mut().poll(&mut Context::from_waker(&waker))
+        {
+            *connecting = None;
+            let _ = self.was_valid.set(client.session().is_valid());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_session_of_a_new_client_is_valid_from_the_first_moment() {
+    let world = World::embedded("first-moment").await;
+    let address = world.address.clone();
+    let connecting = async move { connector(&address).connect().await.unwrap() };
+    let eager = Arc::new(Eager { connecting: Mutex::new(Some(Box::pin(connecting))), was_valid: OnceLock::new() });
+    eager.clone().wake();
+    assert!(until("a client", async || eager.was_valid.get().copied()).await);
 }

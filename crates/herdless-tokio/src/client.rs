@@ -169,17 +169,19 @@ impl Shared {
         self.last_error.with(|last| *last = text);
     }
 
-    /// A new session took the place of the last.
-    pub(crate) fn opened(&self, id: SessionId, timeout: Duration) {
+    /// A new session took the place of the last. Nobody sees it without its lease, in which it would not be valid.
+    pub(crate) fn opened(&self, id: SessionId, timeout: Duration, lease: Option<Instant>) {
         let current = Current::new(id, timeout, self.client, &self.attempts);
+        lease.into_iter().for_each(|lease| current.lease.renew(lease));
         let old = self.session.with(|session| std::mem::replace(session, current));
         drop(old);
         self.first_session.put(Ok(())).run();
     }
 
     /// The session goes on with this timeout.
-    pub(crate) fn resumed(&self, timeout: Duration) {
+    pub(crate) fn resumed(&self, timeout: Duration, lease: Option<Instant>) {
         self.session.with(|session| session.cell.set_timeout(timeout));
+        lease.into_iter().for_each(|lease| self.renew_lease(lease));
         self.set(SessionState::Connected);
     }
 

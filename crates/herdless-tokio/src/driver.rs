@@ -82,7 +82,7 @@ impl Driver {
             (state.machine.poll_timeout(), state.machine.lease())
         });
         while let Some(event) = self.events.pop_front() {
-            self.tell(event);
+            self.tell(event, lease);
         }
         if let Some(lease) = lease {
             self.shared.renew_lease(lease);
@@ -102,7 +102,7 @@ impl Driver {
         }
     }
 
-    fn tell(&mut self, event: Event<Slot, WatchCell>) {
+    fn tell(&mut self, event: Event<Slot, WatchCell>, lease: Option<Instant>) {
         match event {
             Event::Reply { token, outcome, watch, stream } => {
                 let answer = outcome.map(|reply| Answer {
@@ -121,11 +121,11 @@ impl Driver {
             Event::Dial { host, pause } => self.start_dial(host, pause),
             Event::Opened { id, timeout } => {
                 tracing::debug!(session = %id, ?timeout, "session opened");
-                self.shared.opened(id, timeout);
+                self.shared.opened(id, timeout, lease);
             }
             Event::Resumed { timeout } => {
                 tracing::debug!(?timeout, "session resumed");
-                self.shared.resumed(timeout);
+                self.shared.resumed(timeout, lease);
             }
             Event::Suspended => {
                 tracing::info!("connection lost");
@@ -305,7 +305,7 @@ impl Drop for Driver {
         });
         while let Some(event) = self.events.pop_front() {
             if !matches!(event, Event::Dial { .. }) {
-                self.tell(event);
+                self.tell(event, None);
             }
         }
     }
