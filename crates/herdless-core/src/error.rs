@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::NodePath;
+use crate::{NodePath, Zxid};
 
 /// Why a request has no answer, and what is known of its effect.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -36,6 +36,20 @@ pub enum Error {
     /// not have happened before that; one that was not sent did not.
     #[error("session expired")]
     SessionExpired,
+
+    /// A server answered from before a change that this session has seen: the ensemble has lost data (a member came
+    /// back without its disk, a backup was put back), or the server shows its clients an older state than they know.
+    /// The session is taken for lost. What was on its way may or may not have happened.
+    ///
+    /// After a loss of data **fencing tokens may begin anew below those that were granted before**, so whoever compares
+    /// them has to be told. No retry helps against that.
+    #[error("the server's history went back: zxid {answered} after {seen}")]
+    HistoryLost {
+        /// The latest change that the session had seen.
+        seen: Zxid,
+        /// The one that the server calls its latest.
+        answered: Zxid,
+    },
 
     /// The client holds as many requests as it may. Nothing was sent.
     #[error("too many requests in flight")]

@@ -25,10 +25,16 @@ impl fmt::Display for SessionId {
 
 /// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "these three are what a session can be")]
+#[expect(clippy::exhaustive_enums, reason = "these four are what a session can be")]
 pub enum SessionState {
     /// A server answers.
     Connected,
+    /// A server answers that has no majority of its ensemble behind it. What it says may be old, and it refuses every
+    /// change ([`NotReadOnly`](crate::Refusal::NotReadOnly)). Only a client that asked for it comes here.
+    ///
+    /// Such a server cannot keep a session alive. One that was opened at a read-write server is valid for as long as
+    /// it would be with no server at all; one that was opened here ends with its connection.
+    ReadOnly,
     /// No server answers. The session, its nodes and its watches may well live on.
     Suspended,
     /// The session is over: expired, closed, or past the time at which the server may have expired it.
@@ -307,6 +313,28 @@ mod tests {
         assert!(cell.set(SessionState::Connected).is_empty(), "a lost session does not come back");
         assert!(!session.is_valid());
         assert!(std::pin::pin!(session.lost()).poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn a_reader_that_was_away_is_told_the_latest_state_and_nothing_is_kept_for_it() {
+        let cell = cell();
+        let session = Session::new(cell.clone());
+        let mut changes = std::pin::pin!(session.changes());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Pending);
+        let before = session.revision();
+        for round in 0..10_000 {
+            let woken = cell.set(SessionState::Suspended).len() + cell.set(SessionState::ReadOnly).len();
+            assert_eq!(woken, usize::from(round == 0), "who has not come back is woken once");
+        }
+        assert_eq!(session.revision(), before + 20_000, "what was missed can be counted");
+        assert_eq!(session.state(), SessionState::ReadOnly);
+        assert!(session.is_valid(), "as long as its lease says");
+        assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Ready(Some(SessionState::ReadOnly)));
+        assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Pending);
+        assert_eq!(cell.inner.with(|inner| inner.waiters.len()), 1);
+        assert_eq!(cell.set(SessionState::Connected).len(), 1);
+        assert_eq!(changes.as_mut().poll_next(&mut cx), Poll::Ready(Some(SessionState::Connected)));
     }
 
     #[test]
