@@ -74,6 +74,7 @@ fn machines(request: &Request) {
         max_backoff: Duration::from_secs(1),
         max_in_flight: 10,
         max_reply: 1024,
+        read_only: false,
     });
     client.connected(now);
     client.receive(now, serving.transmit()).unwrap();

@@ -315,23 +315,24 @@ impl<'a> Run<'a> {
                 self.transport = Transport::Dialling;
                 self.peer = Peer::default();
             }
-            Event::Opened { id, timeout } => {
+            Event::Opened { id, timeout, .. } => {
                 self.session = id;
                 self.turn(Told::NoSession, Told::Connected);
                 self.accepted += 1;
                 assert!(!timeout.is_zero());
             }
-            Event::Resumed { timeout } => {
+            Event::Resumed { timeout, .. } => {
                 self.turn(Told::Suspended, Told::Connected);
                 self.accepted += 1;
                 assert!(!timeout.is_zero());
             }
+            Event::Probe { .. } => panic!("a read-only server will not do"),
             Event::Suspended => self.turn(Told::Connected, Told::Suspended),
             Event::Lost => {
                 assert_ne!(self.told, Told::NoSession, "there is a session to lose");
                 self.told = Told::NoSession;
             }
-            Event::Closed => {
+            Event::Closed { .. } => {
                 assert_eq!(self.told, Told::NoSession, "a session that is not over");
                 self.transport = Transport::Closed;
             }

@@ -112,6 +112,7 @@ impl Error {
             Self::ConnectionLost => "connection_lost",
             Self::Uncertain(_) => "uncertain",
             Self::SessionExpired => "session_expired",
+            Self::HistoryLost { .. } => "history_lost",
             Self::Overloaded => "overloaded",
             Self::TooLarge { .. } => "too_large",
             Self::Invalid(_) => "invalid",

@@ -13,12 +13,16 @@ mod frames;
 mod fuzz;
 #[path = "pair/harness.rs"]
 mod harness;
+#[path = "pair/history.rs"]
+mod history;
 #[path = "pair/identities.rs"]
 mod identities;
 #[path = "pair/limits.rs"]
 mod limits;
 #[path = "pair/offsets.rs"]
 mod offsets;
+#[path = "pair/read_only.rs"]
+mod read_only;
 #[path = "pair/requests.rs"]
 mod requests;
 #[path = "pair/sasl.rs"]
@@ -27,5 +31,7 @@ mod sasl;
 mod session;
 #[path = "pair/streams.rs"]
 mod streams;
+#[path = "pair/takeover.rs"]
+mod takeover;
 #[path = "pair/watches.rs"]
 mod watches;

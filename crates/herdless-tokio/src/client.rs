@@ -7,10 +7,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use herdless_core::{
-    Chroot, Client, Lease, Mutex, OneShot, Outcome, Request, Response, Session, SessionCell, SessionId, SessionState,
-    StdMutex, WatchOutcome,
+    Chroot, Client, Error, Lease, Mutex, OneShot, Outcome, Request, Response, Session, SessionCell, SessionId,
+    SessionState, StdMutex, WatchOutcome,
 };
-use herdless_proto::client::{Counters, Machine, SaslError, StreamId};
+use herdless_proto::client::{Counters, Machine, SaslError, SessionCredentials, StreamId};
 
 pub(crate) type Slot = Arc<OneShot<Outcome>>;
 pub(crate) type WatchCell = Arc<OneShot<WatchOutcome>>;
@@ -31,7 +31,46 @@ impl TokioClient {
 
     /// What the client has sent and received so far.
     pub fn counters(&self) -> Counters {
-        self.client.inner().0.shared.state.with(|state| state.machine.counters())
+        self.shared().state.with(|state| state.machine.counters())
+    }
+
+    /// What another client needs to go on with this session, also in another process, if it has not ended by then: see
+    /// [`Connector::resume`](crate::Connector::resume). Two clients must not use one session at the same time: the server
+    /// hangs up on one for the other, in turns.
+    ///
+    /// `None` while there is no session, or one that nobody could go on with: one that is being closed, and one that a
+    /// [read-only](SessionState::ReadOnly) server has opened.
+    pub fn credentials(&self) -> Option<SessionCredentials> {
+        self.shared().state.with(|state| state.machine.credentials())
+    }
+
+    /// Ends this client and all its clones **without closing the session**: its ephemeral nodes live on, until the session
+    /// is taken over by a client with these credentials ([`Connector::resume`](crate::Connector::resume)), or has expired.
+    /// `None` where there was no session to leave, as for [`credentials`](Self::credentials); the client has ended too.
+    ///
+    /// For this process the session is over before the call returns: its state is [`Lost`](SessionState::Lost), guards are
+    /// no longer valid, and dropping one releases nothing. What was sent and not yet answered ends as
+    /// [`ConnectionLost`](Error::ConnectionLost), everything else as [`Closed`](Error::Closed). That goes for clean-up as
+    /// well, so wait for releases before, if their nodes are not to stay.
+    ///
+    /// ```no_run
+    /// # async fn example(client: herdless_tokio::TokioClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// use herdless_tokio::{Connector, SessionCredentials};
+    ///
+    /// if let Some(credentials) = client.detach() {
+    ///     std::fs::write("/run/orders/session", credentials.encode().expose())?;
+    /// }
+    /// // In the process that comes next:
+    /// let credentials = SessionCredentials::decode(&std::fs::read("/run/orders/session")?)?;
+    /// let client = Connector::new("zk1,zk2,zk3")?.resume(credentials).connect().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn detach(self) -> Option<SessionCredentials> {
+        self.shared().detach()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.client.inner().0.shared
     }
 }
 
@@ -86,11 +125,19 @@ impl Drop for Closing {
 pub(crate) struct Shared {
     pub(crate) state: StdMutex<State>,
     session: StdMutex<Current>,
-    first_session: OneShot<Result<(), SaslError>>,
+    first_session: OneShot<Result<(), NoSession>>,
     last_error: StdMutex<Arc<str>>,
     /// Drawn once per client, for its attempts' numbers.
     client: u64,
     attempts: Arc<AtomicU64>,
+}
+
+/// Why there will be no session.
+pub(crate) enum NoSession {
+    /// The client could not prove who it is.
+    Unproven(SaslError),
+    /// The client was ended.
+    Ended(Error),
 }
 
 pub(crate) struct State {
@@ -103,6 +150,8 @@ struct Current {
     cell: Arc<SessionCell>,
     lease: Arc<LeaseClock>,
     handle: Session,
+    /// Whether the client has ended: a session that comes after this one is over as well.
+    is_last: bool,
 }
 
 impl Shared {
@@ -124,7 +173,7 @@ impl Shared {
         if request == Request::CloseSession {
             // Before it is sent: the server gives away what the session holds as soon as it reads this, and no guard may
             // be valid then.
-            self.set(SessionState::Lost);
+            self.end_sessions();
         }
         let slot = Slot::default();
         let now = now();
@@ -140,6 +189,19 @@ impl Shared {
         }
     }
 
+    /// Ends the client and leaves its session alone.
+    pub(crate) fn detach(&self) -> Option<SessionCredentials> {
+        // Before anybody else can have the session: no guard may be valid then.
+        self.end_sessions();
+        let (credentials, driver) = self.state.with(|state| {
+            let credentials = state.machine.credentials();
+            state.machine.abort();
+            (credentials, state.driver.take())
+        });
+        driver.into_iter().for_each(Waker::wake);
+        credentials
+    }
+
     /// The reader of a stream has gone.
     pub(crate) fn unwatch(&self, stream: StreamId) {
         let now = now();
@@ -151,13 +213,13 @@ impl Shared {
     }
 
     /// Waits for the first session, or for the news that there will be none.
-    pub(crate) async fn first_session(&self) -> Result<(), SaslError> {
+    pub(crate) async fn first_session(&self) -> Result<(), NoSession> {
         std::future::poll_fn(|cx| self.first_session.poll_take(cx)).await
     }
 
-    /// The client could not prove who it is.
-    pub(crate) fn refused(&self, failure: SaslError) {
-        self.first_session.put(Err(failure)).run();
+    /// There will be no further session.
+    pub(crate) fn ended(&self, cause: NoSession) {
+        self.first_session.put(Err(cause)).run();
     }
 
     pub(crate) fn last_error(&self) -> Arc<str> {
@@ -170,19 +232,30 @@ impl Shared {
     }
 
     /// A new session took the place of the last. Nobody sees it without its lease, in which it would not be valid.
-    pub(crate) fn opened(&self, id: SessionId, timeout: Duration, lease: Option<Instant>) {
-        let current = Current::new(id, timeout, self.client, &self.attempts);
+    pub(crate) fn opened(&self, id: SessionId, timeout: Duration, state: SessionState, lease: Option<Instant>) {
+        let mut current = Current::new(id, timeout, self.client, &self.attempts);
         lease.into_iter().for_each(|lease| current.lease.renew(lease));
-        let old = self.session.with(|session| std::mem::replace(session, current));
+        let old = self.session.with(|session| {
+            current.is_last = session.is_last;
+            let state = if session.is_last { SessionState::Lost } else { state };
+            drop(current.cell.set(state)); // nobody waits for it yet
+            std::mem::replace(session, current)
+        });
         drop(old);
         self.first_session.put(Ok(())).run();
     }
 
     /// The session goes on with this timeout.
-    pub(crate) fn resumed(&self, timeout: Duration, lease: Option<Instant>) {
+    pub(crate) fn resumed(&self, timeout: Duration, state: SessionState, lease: Option<Instant>) {
         self.session.with(|session| session.cell.set_timeout(timeout));
         lease.into_iter().for_each(|lease| self.renew_lease(lease));
-        self.set(SessionState::Connected);
+        self.set(state);
+    }
+
+    /// For this process the session is over, and the one that the driver may just have heard of as well.
+    fn end_sessions(&self) {
+        self.session.with(|session| session.is_last = true);
+        self.set(SessionState::Lost);
     }
 
     pub(crate) fn set(&self, state: SessionState) {
@@ -199,7 +272,7 @@ impl Current {
     fn new(id: SessionId, timeout: Duration, client: u64, attempts: &Arc<AtomicU64>) -> Self {
         let lease = Arc::new(LeaseClock { base: now(), until_ns: AtomicU64::new(0) });
         let cell = Arc::new(SessionCell::new(id, timeout, client, attempts.clone(), lease.clone()));
-        Self { handle: Session::new(cell.clone()), cell, lease }
+        Self { handle: Session::new(cell.clone()), cell, lease, is_last: false }
     }
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use herdless_core::Chroot;
-use herdless_proto::client::{Config, Machine};
+use herdless_core::{Chroot, Error, SessionId};
+use herdless_proto::client::{Config, Machine, SessionCredentials};
 use rand::seq::SliceRandom;
 use thiserror::Error;
 use tracing::Instrument;
 
-use crate::client::{Shared, Slot, TokioClient, WatchCell};
+use crate::client::{NoSession, Shared, Slot, TokioClient, WatchCell};
 use crate::driver::Driver;
 use crate::{Address, AddressError, Dial, Host, Scheme, TcpDial};
 
@@ -31,6 +31,8 @@ pub struct Connector {
     max_backoff: Duration,
     max_in_flight: usize,
     max_reply: usize,
+    read_only: bool,
+    resume: Option<SessionCredentials>,
     dial: Arc<dyn Dial>,
     #[cfg(feature = "tls")]
     tls: Option<crate::Tls>,
@@ -74,6 +76,13 @@ pub enum ConnectError {
         /// Why.
         reason: Arc<str>,
     },
+    /// The session that was to be taken over is no more, by the word of a server; or the password is not its own, which
+    /// servers tell in the same way.
+    #[error("session {session} is over")]
+    SessionExpired {
+        /// The session.
+        session: SessionId,
+    },
 }
 
 impl Connector {
@@ -90,6 +99,8 @@ impl Connector {
             max_backoff: Duration::from_secs(2),
             max_in_flight: 10_000,
             max_reply: 4 << 20,
+            read_only: false,
+            resume: None,
             dial: Arc::new(TcpDial),
             #[cfg(feature = "tls")]
             tls: None,
@@ -128,6 +139,36 @@ impl Connector {
     /// The largest reply that is read, in bytes; a larger one is its request's error. The default is 4 MiB.
     pub fn max_reply(mut self, bytes: usize) -> Self {
         self.max_reply = bytes;
+        self
+    }
+
+    /// Whether a server will do that has lost the majority of its ensemble (and has `readonlymode.enabled`). Without it the
+    /// client looks for another server until the session ends.
+    ///
+    /// At such a server the session's state is [`ReadOnly`](herdless_core::SessionState::ReadOnly): what is read may be
+    /// old, changes are refused, and clean-up (releases, the search for a node whose creation was not answered) waits.
+    /// Such a server cannot keep a session alive, so guards turn invalid as they would with no server, and after that the
+    /// client has a session of that server's own, whose end is the end of the connection.
+    ///
+    /// Meanwhile the client asks one server after the other whether it is read-write, after pauses of up to 100 ms that
+    /// double up to a minute, and moves over at once when one is.
+    pub fn read_only(mut self, will_do: bool) -> Self {
+        self.read_only = will_do;
+        self
+    }
+
+    /// Takes a session over that another client has left ([`TokioClient::detach`]), or that a process has had which is no
+    /// more. Its timeout is asked for again, in place of that of [`session_timeout`](Self::session_timeout).
+    ///
+    /// The nodes of the session are there, and its identities and watches are not: those were the connection's. Recipes
+    /// do not know the nodes as theirs, because a guard is bound to the client that got it: a lock that was held by the
+    /// session is held, and waiting for it in the same session waits until somebody has deleted the node. What is to be
+    /// kept over a change of processes is best kept in ephemeral nodes of one's own.
+    ///
+    /// The session goes on with a majority of the ensemble, or not at all: see [`connect`](Self::connect).
+    pub fn resume(mut self, credentials: SessionCredentials) -> Self {
+        self.session_timeout = credentials.timeout();
+        self.resume = Some(credentials);
         self
     }
 
@@ -190,7 +231,10 @@ impl Connector {
     }
 
     fn machine(&self, config: Config) -> Machine<Slot, WatchCell> {
-        let machine = Machine::new(config);
+        let machine = match self.resume.clone() {
+            Some(credentials) => Machine::resume(config, credentials),
+            None => Machine::new(config),
+        };
         #[cfg(feature = "sasl")]
         if let Some(sasl) = &self.sasl {
             return machine.with_sasl(sasl.mechanism());
@@ -202,12 +246,14 @@ impl Connector {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the attempt up, and closes the session if it was just opened.
+    /// Dropping the future gives the attempt up, and closes the session if it was just opened. One that was to be
+    /// [taken over](Self::resume) is left as it is.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Unreachable`] with the last cause, when there is no session in time; `NoTls`, `SaslWithoutTls` and
-    /// `AuthFailed` as they say.
+    /// [`ConnectError::Unreachable`] with the last cause, when there is no session in time;
+    /// [`ConnectError::SessionExpired`] when the one to be taken over is no more, and no other is opened then; `NoTls`,
+    /// `SaslWithoutTls` and `AuthFailed` as they say.
     ///
     /// # Panics
     ///
@@ -224,20 +270,44 @@ impl Connector {
             max_backoff: self.max_backoff,
             max_in_flight: self.max_in_flight,
             max_reply: self.max_reply,
+            read_only: self.read_only,
         };
         let names = hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let connect_timeout = config.connect_timeout;
+        let wanted = self.resume.as_ref().map(SessionCredentials::id);
         let shared = Arc::new(Shared::new(self.machine(config)));
         let driver = Driver::new(shared.clone(), self.dialler(), hosts, connect_timeout);
         let client = TokioClient::new(Chroot::new(crate::client::Handle::new(shared.clone()), self.address.chroot));
         tokio::spawn(driver.instrument(tracing::debug_span!("herdless", hosts = names)));
-        match tokio::time::timeout(self.patience, shared.first_session()).await {
-            Ok(Ok(())) => Ok(client),
-            Ok(Err(failure)) => Err(ConnectError::AuthFailed { reason: failure.to_string().into() }),
-            // Dropping the client ends the driver.
-            Err(_) => {
-                Err(ConnectError::Unreachable { hosts: names, patience: self.patience, last: shared.last_error() })
+        // Goes before the client, which would close the session.
+        let mut leaving = Leaving(wanted.map(|_| shared.clone()));
+        let outcome = tokio::time::timeout(self.patience, shared.first_session()).await;
+        let last = match (outcome, wanted) {
+            (Ok(Ok(())), _) => {
+                leaving.0 = None;
+                return Ok(client);
             }
+            (Ok(Err(NoSession::Unproven(failure))), _) => {
+                return Err(ConnectError::AuthFailed { reason: failure.to_string().into() });
+            }
+            (Ok(Err(NoSession::Ended(Error::SessionExpired))), Some(session)) => {
+                return Err(ConnectError::SessionExpired { session });
+            }
+            (Ok(Err(NoSession::Ended(cause))), _) => cause.to_string().into(),
+            // Dropping the client ends the driver.
+            (Err(_), _) => shared.last_error(),
+        };
+        Err(ConnectError::Unreachable { hosts: names, patience: self.patience, last })
+    }
+}
+
+/// Leaves a session that is being taken over as it is, whatever happens meanwhile.
+struct Leaving(Option<Arc<Shared>>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.detach();
         }
     }
 }

@@ -14,8 +14,8 @@ use herdless_proto::client::{Event, Machine, StreamId};
 use tokio::io::AsyncReadExt;
 use tokio::time::Sleep;
 
-use crate::client::{Shared, Slot, WatchCell, now};
-use crate::{Dial, Host, Stream};
+use crate::client::{NoSession, Shared, Slot, WatchCell, now};
+use crate::{Dial, Host, Stream, probe};
 
 /// One future per client: it ends when the client is closed.
 pub(crate) struct Driver {
@@ -24,6 +24,7 @@ pub(crate) struct Driver {
     hosts: Vec<Host>,
     connect_timeout: Duration,
     link: Link,
+    probing: Option<Probing>,
     events: VecDeque<Event<Slot, WatchCell>>,
     streams: BTreeMap<StreamId, Arc<NoticeQueue>>,
     reading: BytesMut,
@@ -34,6 +35,12 @@ pub(crate) struct Driver {
     /// Whether the timer stands for anything: one that has run out stays ready, and would keep the driver awake.
     is_armed: bool,
     is_closed: bool,
+}
+
+/// A question to this host, and its answer.
+struct Probing {
+    host: usize,
+    answer: Pin<Box<dyn Future<Output = bool> + Send>>,
 }
 
 type Dialing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
@@ -55,6 +62,7 @@ impl Driver {
             hosts,
             connect_timeout,
             link: Link::Down,
+            probing: None,
             events: VecDeque::new(),
             streams: BTreeMap::new(),
             reading: BytesMut::new(),
@@ -119,13 +127,14 @@ impl Driver {
                 }
             }
             Event::Dial { host, pause } => self.start_dial(host, pause),
-            Event::Opened { id, timeout } => {
-                tracing::debug!(session = %id, ?timeout, "session opened");
-                self.shared.opened(id, timeout, lease);
+            Event::Probe { host, pause } => self.start_probe(host, pause),
+            Event::Opened { id, timeout, is_read_only } => {
+                tracing::debug!(session = %id, ?timeout, is_read_only, "session opened");
+                self.shared.opened(id, timeout, connected(is_read_only), lease);
             }
-            Event::Resumed { timeout } => {
-                tracing::debug!(?timeout, "session resumed");
-                self.shared.resumed(timeout, lease);
+            Event::Resumed { timeout, is_read_only } => {
+                tracing::debug!(?timeout, is_read_only, "session resumed");
+                self.shared.resumed(timeout, connected(is_read_only), lease);
             }
             Event::Suspended => {
                 tracing::info!("connection lost");
@@ -135,12 +144,16 @@ impl Driver {
                 tracing::info!("session lost");
                 self.shared.set(SessionState::Lost);
             }
-            Event::Closed => {
-                if let Some(failure) = self.shared.state.with(|state| state.machine.sasl_failure()) {
-                    tracing::warn!(%failure, "not authenticated");
-                    self.shared.refused(failure);
-                }
+            Event::Closed { cause } => {
                 self.is_closed = true;
+                let failure = self.shared.state.with(|state| state.machine.sasl_failure());
+                self.shared.ended(match failure {
+                    Some(failure) => {
+                        tracing::warn!(%failure, "not authenticated");
+                        NoSession::Unproven(failure)
+                    }
+                    None => NoSession::Ended(cause),
+                });
             }
         }
     }
@@ -165,6 +178,7 @@ impl Driver {
         self.reading.clear();
         self.writing.clear();
         self.unflushed = false;
+        self.probing = None;
         self.shared.state.with(|state| state.machine.retain_watches(|watch| !watch.is_abandoned()));
         let (dial, host, limit) = (self.dial.clone(), self.hosts[host].clone(), self.connect_timeout);
         let pause = rand::random_range(Duration::ZERO..=pause);
@@ -176,6 +190,33 @@ impl Driver {
                 Err(late) => Err(io::Error::new(io::ErrorKind::TimedOut, late)),
             }
         }));
+    }
+
+    fn start_probe(&mut self, host: usize, pause: Duration) {
+        let (dial, name, limit) = (self.dial.clone(), self.hosts[host].clone(), self.connect_timeout);
+        let pause = rand::random_range(Duration::ZERO..=pause);
+        let answer = Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            let asking = probe::is_read_write(&*dial, &name);
+            let answer = tokio::time::timeout(limit, asking).await;
+            tracing::debug!(host = %name, ?answer, "asked whether it is read-write");
+            matches!(answer, Ok(Ok(true)))
+        });
+        self.probing = Some(Probing { host, answer });
+    }
+
+    /// Passes the answer to a question on, if it is there.
+    fn poll_probe(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(Probing { host, answer }) = &mut self.probing else {
+            return false;
+        };
+        let Poll::Ready(is_read_write) = answer.as_mut().poll(cx) else {
+            return false;
+        };
+        let host = *host;
+        self.probing = None;
+        self.step(cx, |machine, now, _| machine.probed(now, host, is_read_write));
+        true
     }
 
     fn disconnected(&mut self, cx: &Context<'_>, cause: &dyn std::fmt::Display) {
@@ -240,6 +281,11 @@ impl Driver {
     }
 }
 
+/// How a session stands on a new connection.
+fn connected(is_read_only: bool) -> SessionState {
+    if is_read_only { SessionState::ReadOnly } else { SessionState::Connected }
+}
+
 /// Writes as much as the stream takes; whether that was anything. What a stream with a buffer of its own has taken goes on
 /// only if it is told to.
 fn write(
@@ -279,7 +325,7 @@ impl Future for Driver {
                 return Poll::Ready(());
             }
             // What has arrived is read before a silence is found: both are there when the process was stopped for a while.
-            let has_advanced = this.advance(cx);
+            let has_advanced = this.advance(cx) | this.poll_probe(cx);
             let is_due = this.is_armed && this.timer.as_mut().poll(cx).is_ready();
             if is_due {
                 this.step(cx, |machine, now, _| machine.handle_timeout(now));
@@ -371,6 +417,7 @@ mod tests {
             max_backoff: minute,
             max_in_flight: 1,
             max_reply: 1,
+            read_only: false,
         });
         let hosts = vec![Host { name: "nowhere".into(), port: 1, scheme: None }];
         let mut driver = Driver::new(Arc::new(Shared::new(machine)), Arc::new(Nowhere), hosts, minute);

@@ -22,6 +22,7 @@ mod client;
 mod connector;
 mod dial;
 mod driver;
+mod probe;
 #[cfg(feature = "sasl")]
 mod sasl;
 mod time;
@@ -32,7 +33,7 @@ pub use address::{Address, AddressError, Host, Scheme};
 pub use client::TokioClient;
 pub use connector::{ConnectError, Connector, connect};
 pub use dial::{Dial, Stream, TcpDial};
-pub use herdless_proto::client::Counters;
+pub use herdless_proto::client::{Counters, CredentialsError, SessionCredentials};
 #[cfg(feature = "sasl")]
 pub use sasl::Sasl;
 pub use time::TokioTime;

@@ -53,7 +53,9 @@ pub use herdless_tokio as transport;
 #[cfg(all(feature = "sasl", not(loom)))]
 pub use herdless_tokio::Sasl;
 #[cfg(all(feature = "tokio", not(loom)))]
-pub use herdless_tokio::{ConnectError, Connector, TokioClient, TokioTime, connect};
+pub use herdless_tokio::{
+    ConnectError, Connector, CredentialsError, SessionCredentials, TokioClient, TokioTime, connect,
+};
 #[cfg(all(feature = "tls", not(loom)))]
 pub use herdless_tokio::{Tls, TlsError, TlsOptions};
 #[cfg(feature = "wrappers")]

@@ -22,6 +22,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// The largest reply that is read, in bytes.
     pub max_reply: usize,
+    /// Whether a server without a majority will do, until one that has it is found.
+    pub read_only: bool,
 }
 
 /// What the machine has done, since it was made.
@@ -51,24 +53,40 @@ pub enum Event<T, W> {
         /// The upper bound of the pause.
         pause: Duration,
     },
-    /// A server gave the client a new session.
+    /// A server gave the client a new session, or the one that it was to take over.
     Opened {
         /// Its id.
         id: SessionId,
         /// The negotiated timeout.
         timeout: Duration,
+        /// Whether the server is read-only.
+        is_read_only: bool,
     },
     /// The session goes on, on a new connection.
     Resumed {
         /// The negotiated timeout, which may be another than before.
         timeout: Duration,
+        /// Whether the server is read-only.
+        is_read_only: bool,
+    },
+    /// The server is read-only. After a random part of `pause`, ask this host over a connection of its own whether it
+    /// is not, with the word `isro`, to which a read-write server answers `rw`. Then call
+    /// [`probed`](super::Machine::probed). A question under way is dropped with the stream.
+    Probe {
+        /// The index of the host.
+        host: usize,
+        /// The upper bound of the pause.
+        pause: Duration,
     },
     /// The connection was lost. The session may well live on.
     Suspended,
     /// The session is over.
     Lost,
     /// The client is closed; nothing follows. Drop the stream.
-    Closed,
+    Closed {
+        /// What is told to those who still ask: [`Closed`](Error::Closed), or what has ended the client.
+        cause: Error,
+    },
     /// A request has its outcome.
     Reply {
         /// What was given with the request.

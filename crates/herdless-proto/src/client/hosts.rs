@@ -32,6 +32,19 @@ impl Hosts {
         (host, pause)
     }
 
+    /// The host to ask whether it is read-write. They take turns here as they do for dials.
+    pub(super) fn probe(&mut self) -> usize {
+        let host = self.next;
+        self.next = (host + 1) % self.count;
+        host
+    }
+
+    /// This one is dialled next, and at once.
+    pub(super) fn prefer(&mut self, host: usize) {
+        self.next = host % self.count;
+        self.failures = None;
+    }
+
     /// A server accepted the session.
     pub(super) fn accepted(&mut self) {
         self.failures = Some(0);
@@ -50,5 +63,16 @@ mod tests {
         assert_eq!(dials, [(0, 0), (1, 50), (0, 100), (1, 150), (0, 150)]);
         hosts.accepted();
         assert_eq!(hosts.next(cap).1.as_millis(), 50);
+    }
+
+    #[test]
+    fn a_host_that_was_found_is_dialled_next_and_at_once() {
+        let mut hosts = Hosts::new(3);
+        let cap = Duration::from_millis(150);
+        assert_eq!(hosts.next(cap).0, 0);
+        assert_eq!([hosts.probe(), hosts.probe(), hosts.probe()], [1, 2, 0]);
+        hosts.prefer(2);
+        assert_eq!(hosts.next(cap), (2, Duration::ZERO));
+        assert_eq!(hosts.next(cap), (0, Duration::from_millis(50)), "where it fails, as after any other");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use herdless_core::Zxid;
 use thiserror::Error;
 
 use crate::codec::Malformed;
@@ -25,19 +26,21 @@ pub(super) struct Up {
     pub(super) last_sent: Instant,
     pub(super) last_received: Instant,
     pub(super) ping_sent: Option<Instant>,
+    /// When the last answered request was sent.
+    pub(super) confirmed: Instant,
 }
 
 impl Up {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { last_sent: now, last_received: now, ping_sent: None }
+    /// A connection whose handshake was sent then and answered now.
+    pub(super) fn new(sent: Instant, now: Instant) -> Self {
+        Self { last_sent: now, last_received: now, ping_sent: None, confirmed: sent }
     }
 
     /// After a third of the timeout without a request, a ping: so that the session is never older than two thirds when
     /// the next sign of life is due. After a third without a request *that was answered* too: a handshake that took
     /// long has used up part of the lease already.
-    pub(super) fn ping_at(&self, timeout: Duration, lease: Instant) -> Option<Instant> {
-        let confirmed = lease - timeout;
-        self.ping_sent.is_none().then(|| self.last_sent.min(confirmed) + timeout / 3)
+    pub(super) fn ping_at(&self, timeout: Duration) -> Option<Instant> {
+        self.ping_sent.is_none().then(|| self.last_sent.min(self.confirmed) + timeout / 3)
     }
 
     /// After two thirds of silence the connection is taken for dead, and a third is left to find another server. A
@@ -70,5 +73,16 @@ pub enum LinkError {
     NotRearmed {
         /// ZooKeeper's code.
         code: i32,
+    },
+    /// The server is read-only, and was not asked for that.
+    #[error("the server is read-only")]
+    ReadOnly,
+    /// The server has forgotten what it, or another, had told this session. The session is lost.
+    #[error("the server's history went back: zxid {answered} after {seen}")]
+    HistoryLost {
+        /// The latest change that the session had seen.
+        seen: Zxid,
+        /// The one that the server calls its latest.
+        answered: Zxid,
     },
 }

@@ -1,5 +1,6 @@
 //! The client's end: one session over as many connections as it takes.
 
+mod credentials;
 mod errand;
 mod event;
 mod hosts;
@@ -7,6 +8,7 @@ mod link;
 mod machine;
 mod sasl;
 
+pub use credentials::{CredentialsError, SessionCredentials};
 pub use event::{Config, Counters, Event, StreamId};
 pub use link::LinkError;
 pub use machine::Machine;

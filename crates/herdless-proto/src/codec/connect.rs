@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroize;
+
 use super::{Malformed, Reader, Writer};
 
 /// What a client opens a connection with.
@@ -84,6 +86,18 @@ fn password(r: &mut Reader<'_>) -> Result<[u8; 16], Malformed> {
     match r.buffer()? {
         [] => Ok([0; 16]),
         bytes => bytes.try_into().map_err(|_| Malformed("session password")),
+    }
+}
+
+impl Drop for ConnectRequest {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
+}
+
+impl Drop for ConnectResponse {
+    fn drop(&mut self) {
+        self.password.zeroize();
     }
 }
 

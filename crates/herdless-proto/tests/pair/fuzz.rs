@@ -81,7 +81,7 @@ fn whatever_a_server_sends_the_client_does_not_panic_and_answers_every_token_onc
                 Event::Reply { token, .. } => {
                     assert!(!std::mem::replace(&mut answered[token], true));
                 }
-                Event::Closed => panic!("nobody has closed it"),
+                Event::Closed { .. } => panic!("nobody has closed it"),
                 _ => {}
             }
         }

@@ -32,8 +32,11 @@ pub(crate) struct Mark(Rc<()>);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seen {
     Dial(usize),
+    Probe(usize),
     Opened(SessionId),
+    OpenedReadOnly(SessionId),
     Resumed,
+    ResumedReadOnly,
     Suspended,
     Lost,
     Closed,
@@ -105,6 +108,8 @@ pub(crate) struct World {
     /// The server's bytes wait for `flush`.
     pub(crate) hold: bool,
     pub(crate) script: Script,
+    /// The host that says it is read-write when it is asked.
+    pub(crate) read_write: Option<usize>,
     /// The numbers of bytes carried (in either direction, over all connections) after which the connection breaks.
     pub(crate) cut_at: VecDeque<u64>,
     /// Runs at every cut, on what the server has by then.
@@ -121,6 +126,7 @@ pub(crate) struct World {
     pub(crate) rng: Xorshift,
     conn: Option<Conn>,
     dial: Option<Instant>,
+    probe: Option<(Instant, usize)>,
     sessions: BTreeMap<SessionId, Known>,
     last_session: i64,
     state: State,
@@ -154,6 +160,7 @@ pub(crate) fn config() -> Config {
         max_backoff: Duration::from_millis(400),
         max_in_flight: 100,
         max_reply: 1 << 20,
+        read_only: false,
     }
 }
 
@@ -175,6 +182,7 @@ impl World {
             silent: false,
             hold: false,
             script: Script::default(),
+            read_write: None,
             cut_at: VecDeque::new(),
             on_cut: None,
             carried: 0,
@@ -187,6 +195,7 @@ impl World {
             rng: Xorshift::new(0x5eed),
             conn: None,
             dial: None,
+            probe: None,
             sessions: BTreeMap::new(),
             last_session: 0x10000,
             state: State::None,
@@ -202,6 +211,14 @@ impl World {
         world.settle();
         assert!(world.is_connected(), "{:?}", world.log);
         world
+    }
+
+    /// Another client takes the place of this one, which says no more: as if its process had ended.
+    pub(crate) fn replace_client(&mut self, client: Machine<u32, Mark>) {
+        self.drop_conn();
+        (self.dial, self.probe, self.state) = (None, None, State::None);
+        self.client = client;
+        self.forget();
     }
 
     // What tests do.
@@ -312,10 +329,10 @@ impl World {
         self.state == State::Closed
     }
 
-    /// Everything the client has told, without times and dials.
+    /// Everything the client has told, without times, dials and probes.
     pub(crate) fn told(&self) -> Vec<Seen> {
         let told = self.log.iter().map(|(_, seen)| seen.clone());
-        told.filter(|seen| !matches!(seen, Seen::Dial(_))).collect()
+        told.filter(|seen| !matches!(seen, Seen::Dial(_) | Seen::Probe(_))).collect()
     }
 
     /// When it was told, since the start.
@@ -369,6 +386,7 @@ impl World {
             all.extend(self.dial.map(|at| (at, What::Dial)));
         }
         if timers {
+            all.extend(self.probe.map(|(at, _)| (at, What::Probe)));
             all.extend(self.client.poll_timeout().map(|at| (at, What::Timer)));
             let ends = self.sessions.values();
             let end = ends.map(|known| known.heard + known.timeout).min();
@@ -381,6 +399,10 @@ impl World {
         match what {
             What::Up | What::Down => self.carry(what == What::Up),
             What::HangUp => self.cut(),
+            What::Probe => {
+                let (_, host) = self.probe.take().expect("it is due");
+                self.client.probed(self.now, host, self.read_write == Some(host));
+            }
             What::Timer => self.client.handle_timeout(self.now),
             What::Expiry => {
                 let now = self.now;
@@ -458,20 +480,32 @@ impl World {
             let seen = match event {
                 Event::Dial { host, pause } => {
                     self.drop_conn();
+                    self.probe = None;
                     assert!(self.dial.is_none(), "one dial at a time");
                     self.dial = Some(self.now + pause);
                     Seen::Dial(host)
                 }
-                Event::Opened { id, .. } => self.turn(State::None, State::Connected, Seen::Opened(id)),
-                Event::Resumed { .. } => self.turn(State::Suspended, State::Connected, Seen::Resumed),
+                Event::Probe { host, pause } => {
+                    assert!(self.probe.is_none(), "one question at a time");
+                    self.probe = Some((self.now + pause, host));
+                    Seen::Probe(host)
+                }
+                Event::Opened { id, is_read_only, .. } => {
+                    let seen = if is_read_only { Seen::OpenedReadOnly(id) } else { Seen::Opened(id) };
+                    self.turn(State::None, State::Connected, seen)
+                }
+                Event::Resumed { is_read_only, .. } => {
+                    let seen = if is_read_only { Seen::ResumedReadOnly } else { Seen::Resumed };
+                    self.turn(State::Suspended, State::Connected, seen)
+                }
                 Event::Suspended => self.turn(State::Connected, State::Suspended, Seen::Suspended),
                 Event::Lost => {
                     assert_ne!(self.state, State::None, "there is a session to lose");
                     self.turn(self.state, State::None, Seen::Lost)
                 }
-                Event::Closed => {
+                Event::Closed { .. } => {
                     self.drop_conn();
-                    self.dial = None;
+                    (self.dial, self.probe) = (None, None);
                     self.turn(self.state, State::Closed, Seen::Closed)
                 }
                 Event::Reply { token, outcome, watch, stream } => {
@@ -537,6 +571,7 @@ enum What {
     Down,
     HangUp,
     Dial,
+    Probe,
     Timer,
     Expiry,
 }

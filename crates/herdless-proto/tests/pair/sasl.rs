@@ -148,11 +148,12 @@ impl World {
 fn in_words(event: Event<u32, ()>) -> String {
     match event {
         Event::Dial { pause, .. } => format!("dial {}ms", pause.as_millis()),
+        Event::Probe { .. } => "probe".into(),
         Event::Opened { id, .. } => format!("opened {}", id.0),
         Event::Resumed { .. } => "resumed".into(),
         Event::Suspended => "suspended".into(),
         Event::Lost => "lost".into(),
-        Event::Closed => "closed".into(),
+        Event::Closed { .. } => "closed".into(),
         Event::Reply { token, outcome: Err(error), .. } => format!("{token}: {error}"),
         Event::Reply { token, .. } => format!("{token}: ok"),
         Event::Noticed { streams, .. } => format!("noticed {}", streams.len() as StreamId),

@@ -1,11 +1,13 @@
 //! The client machine.
 
 mod identity;
+mod read_only;
 mod receive;
 mod resumption;
 mod sasl;
 mod send;
 mod streams;
+mod takeover;
 mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,12 +17,14 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use herdless_core::{Error, NodePath, RemoveWatches, Reply, Request, SessionId, WatchTable};
 
+use super::credentials::{Password, SessionCredentials};
 use super::errand::Errand;
 use super::event::{Config, Counters, Event};
 use super::hosts::Hosts;
 use super::link::Link;
 use crate::codec::{ConnectRequest, OpCode};
 use identity::Identities;
+use read_only::Search;
 use resumption::Resumption;
 use sasl::Sasl;
 use streams::{Asked, Streams};
@@ -41,6 +45,9 @@ pub struct Machine<T, W> {
     hosts: Hosts,
     link: Link,
     session: Option<OpenSession>,
+    /// The session that the first server is to confirm.
+    taking_over: Option<SessionCredentials>,
+    search: Search,
     closing: bool,
     /// What is told to those who come when it is closing.
     end: Error,
@@ -71,12 +78,17 @@ pub struct Machine<T, W> {
 
 struct OpenSession {
     id: SessionId,
-    password: [u8; 16],
+    password: Password,
     timeout: Duration,
-    /// Until when the server must keep the session: the sending of the last answered request + timeout.
+    /// Until when the ensemble must keep the session: the sending of the last answered request + timeout.
     lease: Instant,
     /// Whether an event has told of it, which is once it can be used.
     is_told: bool,
+    /// Whether a read-only server has opened it: no other knows it, and that one gives it to no second connection.
+    is_local: bool,
+    /// When the current connection has asked for it, and whether its server is read-only.
+    asked: Instant,
+    is_read_only: bool,
 }
 
 struct InFlight<T> {
@@ -125,6 +137,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
             hosts: Hosts::new(config.hosts),
             link: Link::Down,
             session: None,
+            taking_over: None,
+            search: Search::default(),
             closing: false,
             end: Error::Closed,
             identities: Identities::default(),
@@ -183,7 +197,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.next_errand += 1;
         let key = self.next_errand;
         self.errands.insert(key, (errand, token));
-        if self.is_up() {
+        if self.is_up() && !self.holds_back(key) {
             self.send_step(now, key);
         } else {
             self.waiting.push_back(Waiting::Errand(key));
@@ -200,13 +214,15 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
         self.out.clear();
         self.skip = 0;
-        let session = self.session.as_ref();
+        let known = self.session.as_ref().map(|session| (session.id.0, *session.password));
+        let wanted = self.taking_over.as_ref().map(|wanted| (wanted.id.0, *wanted.password));
+        let (session_id, password) = known.or(wanted).unwrap_or_default();
         let request = ConnectRequest {
             last_zxid_seen: self.last_zxid,
             timeout_ms: i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX),
-            session_id: session.map_or(0, |session| session.id.0),
-            password: session.map_or([0; 16], |session| session.password),
-            read_only: Some(false),
+            session_id,
+            password,
+            read_only: Some(self.does_with_read_only()),
         };
         self.write_frame(|w| request.write(w));
         self.link = Link::Handshake { sent: now };
@@ -225,6 +241,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.sasl.disconnected();
         self.streams.disconnected();
         self.resumption.disconnected();
+        self.search.disconnected();
         for entry in std::mem::take(&mut self.in_flight) {
             match entry.purpose {
                 Purpose::User { token, .. } => self.answer(token, Err(Error::ConnectionLost)),
@@ -304,27 +321,32 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.events.push_back(Event::Dial { host, pause });
     }
 
+    /// A request that was sent then has an answer.
     fn renew_lease(&mut self, sent: Instant) {
-        if let Some(session) = &mut self.session {
-            session.lease = session.lease.max(sent + session.timeout);
+        if let (Link::Up(up), Some(session)) = (&mut self.link, &mut self.session) {
+            up.confirmed = up.confirmed.max(sent);
+            // Those who decide whether a session lives do not hear of it through a server without a majority.
+            if session.is_local || !session.is_read_only {
+                session.lease = session.lease.max(sent + session.timeout);
+            }
         }
     }
 
     fn check_lease(&mut self, now: Instant) {
-        if self.session.as_ref().is_some_and(|session| now >= session.lease) {
-            self.lose_session();
+        if self.session.as_ref().is_some_and(|session| session.is_local || now >= session.lease) {
+            self.lose_session(&Error::SessionExpired);
         }
     }
 
     /// Everything that was bound to the session is told, once. What is submitted from here on is for the next one.
-    fn lose_session(&mut self) {
+    fn lose_session(&mut self, error: &Error) {
         let was_told = self.session.take().is_some_and(|session| session.is_told);
         // What was seen is bound to the session, too: a server that has lost its data may still open a new one.
         self.last_zxid = 0;
         // With one that nobody could use nothing is lost, and those who wait are waiting for the first they can.
         if was_told {
             self.events.push_back(Event::Lost);
-            self.fail_all(&Error::SessionExpired);
+            self.fail_all(error);
         }
         if self.closing {
             self.finish();
@@ -340,19 +362,21 @@ impl<T, W: Clone + Default> Machine<T, W> {
         if self.session.take().is_some_and(|session| session.is_told) {
             self.events.push_back(Event::Lost);
         }
-        self.fail_all(&self.end.clone());
-        self.events.push_back(Event::Closed);
+        let cause = self.end.clone();
+        for token in self.identities.drain() {
+            self.answer(token, Err(cause.clone()));
+        }
+        self.fail_all(&cause);
+        self.events.push_back(Event::Closed { cause });
     }
 
     /// Answers everything. What was sent already may have happened, which the end of a session says too, and that of the client
     /// does not.
     fn fail_all(&mut self, error: &Error) {
-        let of_sent = if *error == Error::SessionExpired { Error::SessionExpired } else { Error::ConnectionLost };
-        if *error != Error::SessionExpired {
-            for token in self.identities.drain() {
-                self.answer(token, Err(error.clone()));
-            }
-        }
+        let of_sent = match error {
+            Error::SessionExpired | Error::HistoryLost { .. } => error.clone(),
+            _ => Error::ConnectionLost,
+        };
         let watches = self.watches.drain();
         if !watches.is_empty() {
             self.events.push_back(Event::Fired { watches, outcome: Err(error.clone()) });

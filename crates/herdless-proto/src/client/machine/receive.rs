@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use herdless_core::{Error, NodePath, Reply, SessionId, WatchKind};
+use herdless_core::{Error, NodePath, Reply, SessionId, WatchKind, Zxid};
+use zeroize::Zeroize;
 
 use super::super::event::Event;
 use super::super::link::{Link, LinkError, Up};
-use super::{InFlight, Machine, OpenSession, Purpose, Waiting, WatchAsked};
+use super::{InFlight, Machine, OpenSession, Password, Purpose, Waiting, WatchAsked};
 use crate::codec::{
     AUTH_XID, ConnectResponse, NOTIFICATION_XID, PING_XID, Reader, ReplyHeader, SET_WATCHES_XID, read_event, read_reply,
 };
@@ -47,7 +48,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 Link::Handshake { .. } if self.sasl.is_under_way() => self.sasl_answered(now, &mut reader)?,
                 Link::Handshake { sent } => {
                     let response = ConnectResponse::read(&mut reader)?;
-                    self.handshake_answered(now, sent, &response);
+                    buffer[4..4 + length].zeroize();
+                    self.handshake_answered(now, sent, &response)?;
                 }
                 _ => self.reply(now, &mut reader)?,
             }
@@ -83,27 +85,50 @@ impl<T, W: Clone + Default> Machine<T, W> {
         Ok(true)
     }
 
-    pub(super) fn handshake_answered(&mut self, now: Instant, sent: Instant, response: &ConnectResponse) {
+    pub(super) fn handshake_answered(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        response: &ConnectResponse,
+    ) -> Result<(), LinkError> {
+        let is_read_only = response.read_only == Some(true);
+        if is_read_only && !self.does_with_read_only() {
+            return Err(LinkError::ReadOnly);
+        }
         let id = SessionId(response.session_id);
-        if self.session.as_ref().is_some_and(|session| session.id != id || response.timeout_ms <= 0) {
-            // Another session than the one asked for is an expiry too, whatever the server calls it.
-            self.lose_session();
+        // Another session than the one asked for is an expiry too, whatever the server calls it.
+        let is_over = |asked: SessionId| asked != id || response.timeout_ms <= 0;
+        if self.taking_over.as_ref().is_some_and(|wanted| is_over(wanted.id)) {
+            self.not_taken_over();
+        }
+        if self.session.as_ref().is_some_and(|session| is_over(session.id)) {
+            self.lose_session(&Error::SessionExpired);
         }
         if matches!(self.link, Link::Closed) {
-            return;
+            return Ok(());
         }
         let Ok(timeout @ 1..) = u64::try_from(response.timeout_ms) else {
             self.link = Link::Down;
             self.dial();
-            return;
+            return Ok(());
         };
         let timeout = Duration::from_millis(timeout);
-        let is_told = self.session.as_ref().is_some_and(|session| session.is_told);
-        self.session = Some(OpenSession { id, password: response.password, timeout, lease: sent + timeout, is_told });
+        let known = self.session.take();
+        self.session = Some(OpenSession {
+            id,
+            password: Password::new(response.password),
+            timeout,
+            is_told: known.as_ref().is_some_and(|session| session.is_told),
+            is_local: is_read_only && known.is_none(),
+            lease: known.filter(|_| is_read_only).map_or(sent + timeout, |session| session.lease),
+            asked: sent,
+            is_read_only,
+        });
         self.counters.connects += 1;
         if !self.begin_sasl(now) {
             self.go_up(now);
         }
+        Ok(())
     }
 
     /// The connection can be used from here on.
@@ -111,19 +136,29 @@ impl<T, W: Clone + Default> Machine<T, W> {
         let Some(session) = &mut self.session else {
             return;
         };
-        let (id, timeout) = (session.id, session.timeout);
+        let (id, timeout, is_read_only) = (session.id, session.timeout, session.is_read_only);
         let resumed = std::mem::replace(&mut session.is_told, true);
-        self.link = Link::Up(Up::new(now));
+        self.link = Link::Up(Up::new(session.asked, now));
+        self.taking_over = None;
         self.hosts.accepted();
-        self.events.push_back(if resumed { Event::Resumed { timeout } } else { Event::Opened { id, timeout } });
+        self.events.push_back(match resumed {
+            true => Event::Resumed { timeout, is_read_only },
+            false => Event::Opened { id, timeout, is_read_only },
+        });
         self.prove_all();
         self.rearm(now);
         if resumed {
             self.tell_gap();
         }
+        self.begin_search();
+        self.send_waiting(now);
+    }
+
+    fn send_waiting(&mut self, now: Instant) {
         self.resume_errands(now);
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
+                Waiting::Errand(key) if self.holds_back(key) => self.waiting.push_back(Waiting::Errand(key)),
                 Waiting::Errand(key) => self.send_step(now, key),
                 Waiting::Request(request, token) => {
                     if let Err((token, error)) = self.send_user(now, request, token) {
@@ -160,6 +195,10 @@ impl<T, W: Clone + Default> Machine<T, W> {
             _ => {}
         }
         let entry = self.expect(header.xid)?;
+        // What a refusal calls the last change is not always one (`-1` for an unknown operation).
+        if header.err == 0 && 0 < header.zxid && header.zxid < self.last_zxid {
+            return Err(self.history_lost(entry, Zxid(header.zxid)));
+        }
         let outcome = match read_reply(entry.opcode, header.err, r) {
             Ok(outcome) => outcome,
             Err(malformed) => {
@@ -201,6 +240,17 @@ impl<T, W: Clone + Default> Machine<T, W> {
             Purpose::Errand(key) => self.advance_errand(now, key, outcome),
         }
         Ok(())
+    }
+
+    /// On one connection the last change only grows, and a server that is behind what the client has seen is to turn it
+    /// away in the handshake (`ZooKeeperServer.processConnectRequest`). So what was seen is no more, and what the session
+    /// believes stands on it.
+    fn history_lost(&mut self, entry: InFlight<T>, answered: Zxid) -> LinkError {
+        let seen = Zxid(self.last_zxid);
+        self.in_flight.push_front(entry);
+        self.link = Link::Down;
+        self.lose_session(&Error::HistoryLost { seen, answered });
+        LinkError::HistoryLost { seen, answered }
     }
 
     pub(super) fn expect(&mut self, xid: i32) -> Result<InFlight<T>, LinkError> {

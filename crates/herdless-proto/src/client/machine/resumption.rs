@@ -53,6 +53,7 @@ impl Resumption {
 impl<T, W: Clone + Default> Machine<T, W> {
     pub(super) fn resume_errands(&mut self, now: Instant) {
         while self.is_up()
+            && !self.is_read_only()
             && let Some(key) = self.resumption.next()
         {
             self.send_step(now, key);

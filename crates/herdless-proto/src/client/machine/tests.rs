@@ -19,6 +19,7 @@ fn connected() -> (Machine<u32, ()>, Server, Instant) {
         max_backoff: TIMEOUT,
         max_in_flight: 100,
         max_reply: MAX_FRAME,
+        read_only: false,
     });
     client.connected(now);
     let mut server = Server::new();

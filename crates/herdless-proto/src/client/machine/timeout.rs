@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use herdless_core::Error;
+
 use super::super::link::Link;
 use super::Machine;
 use crate::codec::write_ping;
@@ -13,7 +15,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         match (&self.link, &self.session) {
             (Link::Up(up), Some(session)) => {
                 let dead = up.dead_at(session.timeout, session.lease);
-                Some(up.ping_at(session.timeout, session.lease).map_or(dead, |ping| ping.min(dead)))
+                Some(up.ping_at(session.timeout).map_or(dead, |ping| ping.min(dead)))
             }
             (Link::Handshake { sent }, session) => {
                 let late = *sent + self.config.connect_timeout;
@@ -31,9 +33,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             (Link::Up(up), Some(session)) if now >= up.dead_at(session.timeout, session.lease) => {
                 self.disconnected(now)
             }
-            (Link::Up(up), Some(session))
-                if up.ping_at(session.timeout, session.lease).is_some_and(|ping| now >= ping) =>
-            {
+            (Link::Up(up), Some(session)) if up.ping_at(session.timeout).is_some_and(|ping| now >= ping) => {
                 up.ping_sent = Some(now);
                 up.last_sent = now;
                 self.write_frame(write_ping);
@@ -42,7 +42,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             (Link::Handshake { .. } | Link::Down, Some(session)) if now >= session.lease => {
                 // A handshake under way asks for the session that is given up here, so it is given up too.
                 let redial = matches!(self.link, Link::Handshake { .. });
-                self.lose_session();
+                self.lose_session(&Error::SessionExpired);
                 if redial && !matches!(self.link, Link::Closed) {
                     self.link = Link::Down;
                     self.dial();
