@@ -138,6 +138,10 @@ impl<C: Client + Clone + 'static> Grant<C> {
 
     /// Carries out `operations` only if the nodes of all `grants`, which are of one client, are there.
     pub(crate) async fn guarded(grants: &[Self], operations: Vec<MultiOp>) -> Result<Vec<MultiReply>, Error> {
+        for grant in grants {
+            // The read would wait for the next session.
+            grant.place.check_session()?;
+        }
         Self::watch_nodes(grants).await?;
         let Some(first) = grants.first() else { return Ok(Vec::new()) };
         let checks = grants.iter().map(|grant| MultiOp::check(grant.path(), Version::ANY));

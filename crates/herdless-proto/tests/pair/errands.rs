@@ -139,16 +139,15 @@ fn a_release_of_an_earlier_session_sends_nothing() {
     world.settle();
     remake(&mut world.tree);
     world.served.clear();
-    assert_eq!(world.call(release(&mine, true)), Err(Error::SessionExpired));
+    assert_eq!(world.try_submit(release(&mine, true)), Err(Error::SessionExpired));
     assert!(world.served.is_empty());
-    // Nor does one that was submitted while the client had no session at all.
+    // Nor does one that is submitted while the client has no session at all: it is told so at once.
     world.expire();
     world.reachable = false;
     world.settle();
-    let token = world.submit(release(&mine, true));
+    assert_eq!(world.try_submit(release(&mine, true)), Err(Error::SessionExpired));
     world.reachable = true;
     world.settle();
-    assert_eq!(world.outcome(token), Some(Err(Error::SessionExpired)));
     assert_eq!(owner(&world), Some(OTHER.0));
 }
 

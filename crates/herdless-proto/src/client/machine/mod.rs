@@ -169,10 +169,14 @@ impl<T, W: Clone + Default> Machine<T, W> {
     ///
     /// # Errors
     ///
-    /// The token back, and why the request was not accepted: `Overloaded`, `Closed`, `TooLarge`. Nothing was sent.
+    /// The token back, and why the request was not accepted: `Overloaded`, `Closed`, `TooLarge`, or `SessionExpired` where
+    /// it is meant for a session that the client does not have any more. Nothing was sent.
     pub fn submit(&mut self, now: Instant, request: Request, token: T) -> Result<(), (T, Error)> {
         if self.closing {
             return Err((token, self.end.clone()));
+        }
+        if self.is_of_another_session(&request) {
+            return Err((token, Error::SessionExpired));
         }
         match Errand::new(request) {
             Ok(errand) => self.start_errand(now, errand, token),
@@ -184,6 +188,12 @@ impl<T, W: Clone + Default> Machine<T, W> {
             Err(request) => self.waiting.push_back(Waiting::Request(request, token)),
         }
         Ok(())
+    }
+
+    /// No session comes back, so there is nothing to wait for.
+    fn is_of_another_session(&self, request: &Request) -> bool {
+        let current = self.session.as_ref().map(|session| session.id);
+        request.session().is_some_and(|session| Some(session) != current)
     }
 
     /// How many requests wait for an answer that are not clean-up: each errand stands in exactly one of the three.

@@ -166,15 +166,20 @@ fn what_is_meant_for_another_session_is_not_sent() {
     assert_eq!(client.submit(now, multi(6), 0), Err((0, Error::SessionExpired)));
     assert!(client.transmit().is_empty() && client.in_flight.is_empty());
     client.submit(now, multi(7), 1).unwrap();
-    // Asked for while there is no connection, it goes with the session it is meant for, or not at all.
+    let release = |session| {
+        let path = NodePath::parse("/lock").unwrap();
+        Request::Release(herdless_core::Release {
+            path,
+            czxid: herdless_core::Zxid(1),
+            session: SessionId(session),
+            hand_over: false,
+        })
+    };
+    // Also where no server answers: nobody has to wait for one to be told that.
     client.disconnected(now);
-    client.submit(now, multi(6), 2).unwrap();
-    let mut server = Server::new();
-    client.connected(now);
-    assert!(matches!(server.poll(client.transmit(), 1), Ok(Some(Incoming::Connect(_)))));
-    server.accept(&ConnectResponse { timeout_ms: 9_000, session_id: 7, password: [7; 16], read_only: None });
-    client.receive(now, server.transmit()).unwrap();
-    let refused = std::iter::from_fn(|| client.poll_event())
-        .any(|event| matches!(event, Event::Reply { token: 2, outcome: Err(Error::SessionExpired), .. }));
-    assert!(refused);
+    assert_eq!(client.submit(now, multi(6), 2), Err((2, Error::SessionExpired)));
+    assert_eq!(client.submit(now, release(6), 3), Err((3, Error::SessionExpired)));
+    client.submit(now, release(7), 4).unwrap();
+    client.handle_timeout(now + TIMEOUT);
+    assert_eq!(client.submit(now, release(7), 5), Err((5, Error::SessionExpired)));
 }
