@@ -6,6 +6,20 @@
 //! One engine stands under all that wait in line (`contend`): a contender makes an ephemeral sequential node, watches
 //! only the one before its own, and leaves. One departure wakes one contender and costs the same bytes at any length
 //! of the line.
+//!
+//! # A session that goes on in another process
+//!
+//! A guard belongs to the client that got it. Where a transport lets another client take the session over, all guards of
+//! the first are lost at once, and the second has none: the nodes of the recipes are there, for as long as the session
+//! lives, and stand in everybody's way, that of the session's next client included. So release what is held before a
+//! session is left to another. What was not released can still be removed ([`Lock::evict`]); claims of queues and permits
+//! of semaphores go back when the session ends.
+//!
+//! # A read-only server
+//!
+//! Where a recipe has to change something, such a server refuses it as
+//! [`NotReadOnly`](herdless_core::Refusal::NotReadOnly), and what is read there may be old. A guard that was there before
+//! is valid for as long as if no server answered, and what its release has to do waits for a server that can do it.
 
 mod barrier;
 mod contend;
