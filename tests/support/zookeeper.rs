@@ -213,6 +213,12 @@ impl ZooKeeper {
         self.process.kill().await;
     }
 
+    /// Takes its data away while it does not run, as where a machine comes back without its disk.
+    pub(crate) fn forget(&self) {
+        assert_eq!(self.process.id(), None, "it runs");
+        std::fs::remove_dir_all(self.process.directory().join("data")).unwrap();
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.process.log()

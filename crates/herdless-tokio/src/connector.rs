@@ -150,6 +150,9 @@ impl Connector {
     /// Such a server cannot keep a session alive, so guards turn invalid as they would with no server, and after that the
     /// client has a session of that server's own, whose end is the end of the connection.
     ///
+    /// ZooKeeper 3.8 has conditions of its own: such a server opens sessions only where `localSessionsEnabled` is set, and
+    /// turns those of the ensemble away (ZOOKEEPER-3864), so the client comes to it once its session is lost.
+    ///
     /// Meanwhile the client asks one server after the other whether it is read-write, after pauses of up to 100 ms that
     /// double up to a minute, and moves over at once when one is.
     pub fn read_only(mut self, will_do: bool) -> Self {
