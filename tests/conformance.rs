@@ -1,4 +1,5 @@
-//! The conformance suite on the embedded server and on Apache ZooKeeper, each case a test of its own.
+//! The conformance suite on the embedded server and on Apache ZooKeeper, each case a test of its own; and all of it on an
+//! ensemble whose leader is killed in the middle.
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
 
@@ -10,14 +11,21 @@ use herdless::server::Server;
 use herdless::{Client, Connector, Session, SessionState, TokioClient};
 use herdless_conformance::{Ability, Backend, Verdict, case, cases};
 
-use support::{GENEROUS, NO_ZOOKEEPER, Proxy, connector, skipped, until, until_suspended};
+use support::{GENEROUS, NO_ZOOKEEPER, Proxy, announce, connector, skipped, until, until_suspended};
 
+use ensemble::OfEnsemble;
+
+#[path = "conformance/ensemble.rs"]
+mod ensemble;
 mod support;
 
-/// A server, and clients that each have a proxy of their own before it.
+/// Servers, and clients that each have a proxy of their own before them.
 struct OverTcp {
-    address: String,
+    /// Each client is connected to the first, and to the next whenever it comes back.
+    servers: Vec<String>,
     allows_ttl: bool,
+    /// Where the servers have a leader.
+    ensemble: Option<OfEnsemble>,
     /// Ends with the test.
     _server: Option<Server>,
 }
@@ -44,7 +52,7 @@ impl OverTcp {
         let bounds = Duration::from_millis(200)..=Duration::from_secs(40);
         let server = Server::builder().session_timeouts(bounds).allow_ttl(allows_ttl).bind("127.0.0.1:0");
         let server = server.await.unwrap();
-        Self { address: server.address().to_string(), allows_ttl, _server: Some(server) }
+        Self { servers: vec![server.address().to_string()], allows_ttl, ensemble: None, _server: Some(server) }
     }
 
     fn zookeeper() -> Option<Self> {
@@ -52,13 +60,29 @@ impl OverTcp {
             skipped(NO_ZOOKEEPER);
             return None;
         };
-        Some(Self { address, allows_ttl: true, _server: None })
+        Some(Self { servers: vec![address], allows_ttl: true, ensemble: None, _server: None })
     }
 
     async fn proxied(&self, options: impl FnOnce(Connector) -> Connector) -> Cuttable {
-        let proxy = Proxy::to(&self.address).await;
+        self.proxied_to(0, options).await
+    }
+
+    async fn proxied_to(&self, first: usize, options: impl FnOnce(Connector) -> Connector) -> Cuttable {
+        let mut servers = self.servers.clone();
+        servers.rotate_left(first);
+        let proxy = Proxy::to_each_of(servers).await;
         let client = options(connector(&proxy.address())).connect().await.unwrap();
+        if let Some(of) = &self.ensemble {
+            of.enter(&client);
+        }
         Cuttable { client, proxy: Arc::new(proxy) }
+    }
+
+    /// Lets no client come to a server that is behind what others have been told.
+    async fn catch_up(&self) {
+        if let Some(of) = &self.ensemble {
+            of.servers.catch_up().await;
+        }
     }
 
     /// Runs the case of this name, which is not to hang.
@@ -90,6 +114,8 @@ impl Backend for OverTcp {
             Ability::NoTimeToLive => !self.allows_ttl,
             // A server looks for nodes whose time is over once a minute, by its own clock.
             Ability::PassTime => false,
+            Ability::Alone => self.ensemble.is_none(),
+            Ability::LoseLeader => self.ensemble.is_some(),
             _ => true,
         }
     }
@@ -105,9 +131,13 @@ impl Backend for OverTcp {
     async fn disconnect(&self, client: &Cuttable) {
         client.proxy.down();
         until_suspended(&client.client).await;
+        if let Some(of) = self.ensemble.as_ref().filter(|of| of.is_deadly) {
+            of.lose_leader(Some(&client.client)).await;
+        }
     }
 
     async fn reconnect(&self, client: &Cuttable) {
+        self.catch_up().await;
         client.proxy.up();
     }
 
@@ -115,6 +145,7 @@ impl Backend for OverTcp {
         let session = client.session();
         client.proxy.down();
         session.lost().await;
+        self.catch_up().await;
         client.proxy.up();
         until("the next session", async || (client.session().state() == SessionState::Connected).then_some(())).await;
     }
@@ -122,6 +153,7 @@ impl Backend for OverTcp {
     async fn lose_next_reply(&self, client: &Cuttable) {
         client.proxy.lose_replies_after(0);
         let proxy = client.proxy.clone();
+        let ensemble = self.ensemble.as_ref().map(|of| of.servers.clone());
         tokio::spawn(async move {
             while !proxy.has_lost() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -129,8 +161,21 @@ impl Backend for OverTcp {
             // Nobody may come back before the proxy passes on again.
             proxy.down();
             proxy.pass_replies();
+            if let Some(ensemble) = ensemble {
+                ensemble.catch_up().await;
+            }
             proxy.up();
         });
+    }
+
+    async fn lose_leader(&self) {
+        self.ensemble.as_ref().expect("it has the ability").lose_leader(None).await;
+    }
+
+    async fn connect_elsewhere(&self, client: &Cuttable) -> Cuttable {
+        let its = client.proxy.server();
+        let elsewhere = self.servers.iter().position(|server| *server != its).expect("there are several");
+        self.proxied_to(elsewhere, |options| options).await
     }
 }
 
@@ -164,7 +209,11 @@ async fn without_time_to_live() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_out_is_known() {
-    let left_out = OverTcp::embedded(true).await.left_out();
+    let mut left_out = OverTcp::embedded(true).await.left_out();
+    let is_of_topic = |name: &&str| case::<OverTcp>(name).is_some_and(|case| case.topic() == "leaders");
+    assert_eq!(left_out.iter().filter(|name| is_of_topic(name)).count(), 6, "one server has no leader to lose");
+    let all = left_out.len();
+    left_out.retain(|name| !is_of_topic(name));
     let expected = [
         "a_container_goes_some_time_after_its_last_child",
         "a_container_that_was_never_used_stays",
@@ -174,8 +223,13 @@ async fn what_is_left_out_is_known() {
         "a_node_with_children_outlives_its_time",
     ];
     assert_eq!(left_out, expected);
-    println!("{} cases, {} of them left out", cases::<OverTcp>().len(), left_out.len());
+    let each = cases::<OverTcp>().len() - all;
+    announce(&format!(
+        "embedded server: {each} cases, each a test; {all} left out: of leaders, {}",
+        left_out.join(", ")
+    ));
     if let Some(zookeeper) = OverTcp::zookeeper() {
-        assert_eq!(zookeeper.left_out(), expected);
+        assert_eq!(zookeeper.left_out(), OverTcp::embedded(true).await.left_out());
+        announce(&format!("ZooKeeper alone: {each} cases, each a test; the same {all} left out"));
     }
 }

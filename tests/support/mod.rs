@@ -6,6 +6,7 @@
 
 mod certificates;
 mod dice;
+mod ensemble;
 mod meter;
 mod peer;
 mod place;
@@ -18,6 +19,7 @@ mod zookeeper;
 
 pub(crate) use certificates::{Authority, Issued, openssl};
 pub(crate) use dice::Dice;
+pub(crate) use ensemble::Ensemble;
 pub(crate) use meter::Meter;
 pub(crate) use peer::Peer;
 pub(crate) use place::Place;
@@ -25,7 +27,7 @@ pub(crate) use process::{Itself, Scratch};
 pub(crate) use proxy::Proxy;
 pub(crate) use raw::Raw;
 pub(crate) use wait::{GENEROUS, is_pending, refused, until, until_suspended, until_watching};
-pub(crate) use world::{NO_ZOOKEEPER, World, connector, run, skipped};
+pub(crate) use world::{NO_ZOOKEEPER, World, announce, connector, run, skipped};
 pub(crate) use zookeeper::{ZooKeeper, ZooKeeperProcess, free_port};
 
 /// Makes a test of each scenario, an `async fn(&World)` of the surrounding module, for each server it can run on:

@@ -27,7 +27,9 @@ pub(crate) struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    server: String,
+    servers: Vec<String>,
+    /// How many connections there were: each goes to the next server.
+    connections: AtomicUsize,
     rules: watch::Sender<Rules>,
     faults: Mutex<Faults>,
 }
@@ -57,10 +59,19 @@ struct Faults {
 impl Proxy {
     /// A proxy to this server, on a free port.
     pub(crate) async fn to(server: &str) -> Self {
+        Self::to_each_of(vec![server.to_owned()]).await
+    }
+
+    /// A proxy to these servers, on a free port: the first connection is to the first of them, the next to the second.
+    pub(crate) async fn to_each_of(servers: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { server: server.to_owned(), rules: watch::Sender::default(), faults: Mutex::default() });
+        let shared = Arc::new(Shared {
+            servers,
+            connections: AtomicUsize::new(0),
+            rules: watch::Sender::default(),
+            faults: Mutex::default(),
+        });
         let accepting = tokio::spawn(accept(listener, shared.clone()));
         Self { address, shared, accepting }
     }
@@ -68,6 +79,12 @@ impl Proxy {
     /// Where it listens.
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// The server that the last connection was to.
+    pub(crate) fn server(&self) -> &str {
+        let number = self.shared.connections.load(Ordering::Relaxed).saturating_sub(1);
+        &self.shared.servers[number % self.shared.servers.len()]
     }
 
     /// Options for a client of the server by way of this proxy.
@@ -188,7 +205,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn relay(mut client: TcpStream, cuts: u64, shared: Arc<Shared>) {
-    let Ok(mut server) = TcpStream::connect(&shared.server).await else {
+    let number = shared.connections.fetch_add(1, Ordering::Relaxed);
+    let Ok(mut server) = TcpStream::connect(&shared.servers[number % shared.servers.len()]).await else {
         return;
     };
     // A delayed packet would be a timer in every test.

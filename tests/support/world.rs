@@ -128,9 +128,10 @@ pub(crate) async fn run(world: &World, scenario: impl AsyncFnOnce(&World)) {
 pub(crate) fn skipped(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");
     static ONCE: Once = Once::new();
-    // Past the test harness, which keeps what passing tests print to itself.
-    ONCE.call_once(|| {
-        let mut stderr = std::io::stderr();
-        stderr.write_all(why.as_bytes()).and_then(|()| stderr.write_all(b"\n")).unwrap();
-    });
+    ONCE.call_once(|| announce(why));
+}
+
+/// Says something past the test harness, which keeps what passing tests print to itself.
+pub(crate) fn announce(text: &str) {
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }

@@ -25,6 +25,8 @@ pub(crate) struct ZooKeeperProcess {
     options: Vec<String>,
     directory: PathBuf,
     process: Option<Child>,
+    /// How much had been logged before this life.
+    logged: usize,
 }
 
 /// A port that the server was to have is somebody else's.
@@ -54,7 +56,7 @@ impl ZooKeeperProcess {
         std::fs::create_dir_all(directory.join("data")).unwrap();
         std::fs::write(directory.join("zoo.cfg"), lines.join("\n")).unwrap();
         let address = format!("127.0.0.1:{port}");
-        Some(Self { address, classpath, options: options.to_vec(), directory, process: None })
+        Some(Self { address, classpath, options: options.to_vec(), directory, process: None, logged: 0 })
     }
 
     /// `HOST:PORT`.
@@ -80,11 +82,13 @@ impl ZooKeeperProcess {
     /// Starts it, on the data it has left where it ran before. It serves some time later.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "it runs");
+        self.logged = self.log().len();
         let log = OpenOptions::new().create(true).append(true).open(self.directory.join("log")).unwrap();
         // What is killed is the process and not the machine, so nothing has to reach a disk.
         let mut java = mortal("java");
         java.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .args(["-Dzookeeper.forceSync=no", "-Dzookeeper.extendedTypesEnabled=true"])
+            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
             .args(&self.options)
             .args(["-Dzookeeper.jmx.log4j.disable=true", "-cp", &self.classpath])
             // Without lines `server.N` this one serves alone, as `ZooKeeperServerMain` does.
@@ -107,13 +111,13 @@ impl ZooKeeperProcess {
             if let Some(mode) = mode(&address).await {
                 return Some(Ok(mode));
             }
-            let log = self.log();
             // One of an ensemble that cannot have its port as the leader tries again for ever.
-            if log.contains("BindException") {
+            if self.log()[self.logged..].contains("BindException") {
                 return Some(Err(PortTaken));
             }
             let ended = self.process.as_mut().expect("it was started").try_wait().unwrap();
-            assert!(ended.is_none(), "ZooKeeper has ended:\n{log}");
+            assert!(ended.is_none(), "ZooKeeper has ended:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
             None
         })
         .await;

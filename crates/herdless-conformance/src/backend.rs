@@ -30,20 +30,20 @@ pub trait Backend: 'static {
     /// A client that has at most so many requests under way ([`Ability::Limit`]).
     async fn connect_limited(&self, in_flight: usize) -> Self::Client {
         let _ = in_flight;
-        unimplemented!("a backend that has Ability::Limit brings this")
+        not_brought(Ability::Limit, "connect_limited")
     }
 
     /// Cuts the client's connection, and keeps it from coming back. Returns once the client knows
     /// ([`Ability::Disconnect`]).
     async fn disconnect(&self, client: &Self::Client) {
         let _ = client;
-        unimplemented!("a backend that has Ability::Disconnect brings this")
+        not_brought(Ability::Disconnect, "disconnect")
     }
 
     /// Lets the client come back. Need not wait until it has.
     async fn reconnect(&self, client: &Self::Client) {
         let _ = client;
-        unimplemented!("a backend that has Ability::Disconnect brings this")
+        not_brought(Ability::Disconnect, "reconnect")
     }
 
     /// Ends the session of a client of [`connect_mortal`](Self::connect_mortal), as a server does that has heard nothing of it,
@@ -51,21 +51,38 @@ pub trait Backend: 'static {
     /// while longer to remove the session's nodes.
     async fn expire(&self, client: &Self::Client) {
         let _ = client;
-        unimplemented!("a backend that has Ability::Expire brings this")
+        not_brought(Ability::Expire, "expire")
     }
 
     /// Loses the answer to the client's next request: it is carried out, and the connection is lost and made again
     /// ([`Ability::LoseReply`]).
     async fn lose_next_reply(&self, client: &Self::Client) {
         let _ = client;
-        unimplemented!("a backend that has Ability::LoseReply brings this")
+        not_brought(Ability::LoseReply, "lose_next_reply")
     }
 
     /// Lets so much time pass for the server's nodes, and has it remove those whose time is over ([`Ability::PassTime`]).
     async fn pass_time(&self, time: Duration) {
         let _ = time;
-        unimplemented!("a backend that has Ability::PassTime brings this")
+        not_brought(Ability::PassTime, "pass_time")
     }
+
+    /// Has the server that leads killed, and returns once another one leads and the clients have found a server again
+    /// ([`Ability::LoseLeader`]). All connections are lost meanwhile, whichever server they are to.
+    async fn lose_leader(&self) {
+        not_brought(Ability::LoseLeader, "lose_leader")
+    }
+
+    /// A client that talks to another server than this one does ([`Ability::LoseLeader`]).
+    async fn connect_elsewhere(&self, client: &Self::Client) -> Self::Client {
+        let _ = client;
+        not_brought(Ability::LoseLeader, "connect_elsewhere")
+    }
+}
+
+/// The case fails, and says what is to be done about it.
+fn not_brought(ability: Ability, method: &str) -> ! {
+    panic!("the backend says that it has Ability::{ability:?}, and does not implement Backend::{method}")
 }
 
 /// What not every backend, or not every server behind it, can do.
@@ -82,6 +99,8 @@ pub enum Ability {
     Limit,
     /// [`Backend::pass_time`].
     PassTime,
+    /// [`Backend::lose_leader`] and [`Backend::connect_elsewhere`]: there are several servers, and any of them may lead.
+    LoseLeader,
     /// The server allows nodes with a time to live (`zookeeper.extendedTypesEnabled`).
     TimeToLive,
     /// The server does not allow them.

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use herdless_core::{Client, ClientExt, Error, EventKind, NodePath, Refusal, Watch, WatchOutcome};
@@ -12,6 +12,29 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Ou
     poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// What comes of two futures that go on side by side.
+pub(crate) async fn both<A: Future, B: Future>(one: A, other: B) -> (A::Output, B::Output) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let (mut of_one, mut of_other) = (None, None);
+    poll_fn(|cx| {
+        if of_one.is_none()
+            && let Poll::Ready(output) = one.as_mut().poll(cx)
+        {
+            of_one = Some(output);
+        }
+        if of_other.is_none()
+            && let Poll::Ready(output) = other.as_mut().poll(cx)
+        {
+            of_other = Some(output);
+        }
+        if of_one.is_none() || of_other.is_none() {
+            return Poll::Pending;
+        }
+        Poll::Ready(of_one.take().zip(of_other.take()).expect("both are there"))
     })
     .await
 }

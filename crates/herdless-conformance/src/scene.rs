@@ -70,6 +70,14 @@ impl<'a, B: Backend> Scene<'a, B> {
         self.backend.pass_time(time).await;
     }
 
+    pub(crate) async fn lose_leader(&self) {
+        self.backend.lose_leader().await;
+    }
+
+    pub(crate) async fn connect_elsewhere(&self, client: &B::Client) -> B::Client {
+        self.keep(self.backend.connect_elsewhere(client).await)
+    }
+
     /// Whether the backend can do this.
     pub(crate) fn has(&self, ability: Ability) -> bool {
         self.backend.has(ability)

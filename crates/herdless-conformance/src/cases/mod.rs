@@ -3,6 +3,7 @@
 mod access;
 mod chroot;
 mod containers_and_ttl;
+mod leaders;
 mod lost_replies;
 mod multi;
 mod nodes;
@@ -254,6 +255,14 @@ table! { $
         a_node_whose_creation_was_not_answered_is_found needs LoseReply;
         a_release_whose_reply_is_lost_is_done_for_certain needs LoseReply;
         an_undo_is_told_that_the_reply_is_lost needs LoseReply;
+    }
+    leaders {
+        a_session_outlives_the_leader_with_all_that_is_its_own needs LoseLeader;
+        what_was_acknowledged_is_there_under_the_next_leader needs LoseLeader;
+        what_is_under_way_when_the_leader_is_lost_is_done_whole_or_not_at_all needs LoseLeader;
+        a_node_that_stands_for_a_lock_has_one_owner_under_both_leaders needs LoseLeader;
+        a_read_after_sync_sees_what_another_server_has_acknowledged needs LoseLeader;
+        numbers_go_on_under_the_next_leader needs LoseLeader;
     }
     access {
         a_node_is_open_unless_it_is_said_otherwise;
