@@ -48,7 +48,7 @@ fn backend(ensemble: &Arc<Ensemble>, first: usize, is_deadly: bool) -> OverTcp {
     let count = servers.len();
     servers.rotate_left(first % count);
     let ensemble = OfEnsemble { servers: ensemble.clone(), is_deadly, clients: Mutex::default() };
-    OverTcp { servers, allows_ttl: true, ensemble: Some(ensemble), _server: None }
+    OverTcp { servers, allows_ttl: true, ensemble: Some(ensemble), server: None }
 }
 
 /// What became of the cases, by name.

@@ -105,6 +105,9 @@ pub enum Ability {
     TimeToLive,
     /// The server does not allow them.
     NoTimeToLive,
+    /// The server tells a client that asks of its own watches only. Apache ZooKeeper does since 3.9: before, it tells of those of
+    /// all clients.
+    OwnWatches,
     /// The server knows the scheme `digest`.
     Digest,
     /// The server knows its clients by their addresses (scheme `ip`), and they come from 127.0.0.1.

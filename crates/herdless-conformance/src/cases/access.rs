@@ -2,6 +2,8 @@
 //!
 //! Whether `exists` needs the permission `READ` depends on the version of the server, so no case asks.
 
+use std::collections::BTreeSet;
+
 use herdless_core::{
     Acl, ClientExt, CreateMode, Error, Identity, MultiOp, NodePath, Permissions, Refusal, Stat, Version,
 };
@@ -292,6 +294,25 @@ pub(crate) async fn identities_outlive_the_session<B: Backend>(scene: &Scene<'_,
     let path = create(scene, &client, "a", [Acl::creator(Permissions::ALL)]).await;
     scene.expire(&client).await;
     assert_eq!(client.get(&path).await.unwrap().0, "x");
+}
+
+pub(crate) async fn one_stays_who_one_is<B: Backend>(scene: &Scene<'_, B>) {
+    let client = scene.connect_mortal().await;
+    for user in ["ann:secret", "bob:secret"] {
+        client.authenticate("digest", user).await.unwrap();
+    }
+    let users = async || {
+        let identities = client.who_am_i().await.unwrap();
+        let users = identities.into_iter().filter(|identity| identity.scheme == "digest").map(|identity| identity.id);
+        users.collect::<BTreeSet<_>>()
+    };
+    let before = users().await;
+    assert_eq!(before.len(), 2);
+    scene.disconnect(&client).await;
+    scene.reconnect(&client).await;
+    assert_eq!(users().await, before);
+    scene.expire(&client).await;
+    assert_eq!(users().await, before);
 }
 
 pub(crate) async fn addresses_are_identities<B: Backend>(scene: &Scene<'_, B>) {

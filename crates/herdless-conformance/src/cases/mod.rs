@@ -12,6 +12,7 @@ mod reads;
 mod reconnects;
 mod sequences;
 mod sessions;
+mod streams;
 mod versions;
 mod watches;
 
@@ -210,6 +211,27 @@ table! { $
         watches_end_with_their_client;
         the_end_of_ones_own_nodes_is_told_at_the_close;
     }
+    streams {
+        a_persistent_watch_tells_of_its_node_and_its_children_again_and_again;
+        a_recursive_watch_tells_of_every_node_below_and_of_no_children;
+        a_watch_that_stays_may_wait_for_its_node;
+        every_client_on_one_path_hears_what_its_own_mode_tells;
+        several_streams_and_watches_of_one_client_all_hear;
+        a_stream_has_the_event_before_the_reply_of_ones_own_write;
+        a_stream_has_the_event_before_a_read_shows_the_change;
+        a_multi_is_told_operation_by_operation;
+        a_recursive_watch_tells_of_the_nodes_that_a_session_leaves;
+        the_servers_watch_goes_with_the_last_stream;
+        a_dropped_stream_harms_no_watch_of_the_same_node;
+        watches_that_are_taken_away_say_so;
+        one_is_told_of_ones_own_watches_only needs OwnWatches;
+        a_reader_that_is_too_slow_is_told_that_it_missed_some;
+        a_stream_below_a_chroot_has_its_paths;
+        streams_end_with_their_client;
+        streams_end_with_their_session needs Expire;
+        a_stream_tells_of_a_gap_after_a_reconnect needs Disconnect;
+        a_reconnected_stream_still_frees_its_watch needs Disconnect;
+    }
     ordering {
         requests_take_effect_in_the_order_of_submission;
         a_refusal_does_not_stop_what_comes_behind;
@@ -297,6 +319,7 @@ table! { $
         an_identity_that_is_not_accepted_ends_the_client;
         identities_are_proven_again_after_a_reconnect needs Digest Disconnect;
         identities_outlive_the_session needs Digest Expire;
+        one_stays_who_one_is needs Digest Disconnect Expire;
         addresses_are_identities needs Loopback;
     }
     containers_and_ttl {
