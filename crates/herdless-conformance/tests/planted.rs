@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
 
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use futures_core::Stream;
 use herdless_conformance::{Ability, Backend, Verdict, case, run_all};
 use herdless_core::{
-    Acl, Answer, Client, Error, EventKind, Multi, Reply, Request, Response, ResponseSource, Session, Undo, Version,
-    Watch, WatchOutcome, WatchSource,
+    Acl, AddWatchMode, Answer, Client, Error, EventKind, Multi, Notice, NoticeQueue, NoticeSource, Reply, Request,
+    Response, ResponseSource, Session, Undo, Version, Watch, WatchOutcome, WatchSource, WatchStream,
 };
 use herdless_memory::{MemoryClient, MemoryServer};
 
@@ -69,6 +72,9 @@ planted! {
     deletions_are_told_as_changes is found by a_data_watch_tells_of_the_deletion: "Deleted of";
     watches_are_forgotten is found by the_event_is_there_before_the_reply_of_ones_own_write: "left: None";
     access_lists_are_left_out is found by a_node_for_one_user_is_closed_to_others: "Refused(NoAuth) expected";
+    recursive_watches_end_at_their_node is found by a_recursive_watch_tells_of_every_node_below_and_of_no_children: "Children";
+    streams_tell_nothing is found by a_stream_has_the_event_before_the_reply_of_ones_own_write: "left: []";
+    streams_are_left_behind is found by the_servers_watch_goes_with_the_last_stream: "!is_watched";
     children_are_counted_wrong is found by children_count_in_the_parents_stat: "cversion: 1,";
 }
 
@@ -132,6 +138,29 @@ mod flaws {
         client.submit(request)
     }
 
+    pub(super) fn recursive_watches_end_at_their_node(client: &MemoryClient, mut request: Request) -> Response {
+        if let Request::AddWatch(watch) = &mut request {
+            watch.mode = AddWatchMode::Persistent;
+        }
+        client.submit(request)
+    }
+
+    pub(super) fn streams_tell_nothing(client: &MemoryClient, request: Request) -> Response {
+        client.submit(request).map(|outcome| {
+            let Answer { reply, watch, stream } = outcome?;
+            let nothing = |stream| WatchStream::new(Arc::new(<NoticeQueue>::default()), move || drop(stream));
+            Ok(Answer { reply, watch, stream: stream.map(nothing).map(Box::new) })
+        })
+    }
+
+    pub(super) fn streams_are_left_behind(client: &MemoryClient, request: Request) -> Response {
+        client.submit(request).map(|outcome| {
+            let Answer { reply, watch, stream } = outcome?;
+            let left = |stream| WatchStream::new(Arc::new(Left(Mutex::new(ManuallyDrop::new(stream)))), || {});
+            Ok(Answer { reply, watch, stream: stream.map(left).map(Box::new) })
+        })
+    }
+
     pub(super) fn children_are_counted_wrong(client: &MemoryClient, request: Request) -> Response {
         client.submit(request).map(|outcome| {
             let mut answer = outcome?;
@@ -158,13 +187,22 @@ struct Changed(Mutex<Watch>);
 
 impl WatchSource for Changed {
     fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<WatchOutcome> {
-        std::pin::Pin::new(&mut *self.0.lock().unwrap()).poll(cx).map_ok(|mut event| {
+        Pin::new(&mut *self.0.lock().unwrap()).poll(cx).map_ok(|mut event| {
             event.kind = EventKind::DataChanged;
             event
         })
     }
 
     fn abandon(&self) {}
+}
+
+/// Never dropped, so the server's watch never goes.
+struct Left(Mutex<ManuallyDrop<Box<WatchStream>>>);
+
+impl NoticeSource for Left {
+    fn poll_notice(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Notice, Error>>> {
+        Pin::new(&mut ***self.0.lock().unwrap()).poll_next(cx)
+    }
 }
 
 struct Never;
@@ -188,4 +226,38 @@ async fn a_report_names_what_failed() {
     let text = report.to_string();
     assert!(text.contains("\nfailed: a_write_for_another_version_changes_nothing: Refused(BadVersion) expected"));
     assert!(text.contains("\nleft out: a_session_outlives_its_connection needs Disconnect"));
+}
+
+/// Says that it can do everything, and has no method for anything.
+struct Boastful(MemoryServer);
+
+impl Backend for Boastful {
+    type Client = MemoryClient;
+
+    async fn connect(&self) -> MemoryClient {
+        self.0.connect()
+    }
+
+    fn has(&self, _: Ability) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn an_ability_without_its_method_fails_the_cases_that_need_it() {
+    let report = run_all(&Boastful(MemoryServer::new())).await;
+    assert!(report.passed.len() > 100 && report.left_out.is_empty(), "{report}");
+    let message_of = |name| report.failed.iter().find(|(failed, _)| *failed == name).map(|(_, message)| &**message);
+    for (name, ability, method) in [
+        ("a_session_outlives_its_connection", "Disconnect", "disconnect"),
+        ("a_client_outlives_its_session", "Expire", "expire"),
+        ("an_undo_is_told_that_the_reply_is_lost", "LoseReply", "lose_next_reply"),
+        ("more_than_the_limit_is_refused_at_once", "Limit", "connect_limited"),
+        ("a_node_goes_when_its_time_to_live_is_over", "PassTime", "pass_time"),
+        ("numbers_go_on_under_the_next_leader", "LoseLeader", "lose_leader"),
+    ] {
+        let message =
+            format!("the backend says that it has Ability::{ability}, and does not implement Backend::{method}");
+        assert_eq!(message_of(name), Some(&*message));
+    }
 }
