@@ -8,6 +8,8 @@ mod barrier;
 mod curator;
 #[path = "zookeeper/elections.rs"]
 mod elections;
+#[path = "zookeeper/leaders.rs"]
+mod leaders;
 #[path = "zookeeper/lock.rs"]
 mod lock;
 #[path = "zookeeper/paths.rs"]
