@@ -409,35 +409,6 @@ impl Request {
         }
     }
 
-    /// A short name for spans, metrics and error texts.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Create(_) => "create",
-            Self::Delete(_) => "delete",
-            Self::Exists(_) => "exists",
-            Self::GetData(_) => "get_data",
-            Self::SetData(_) => "set_data",
-            Self::GetChildren(_) => "get_children",
-            Self::GetEphemerals(_) => "get_ephemerals",
-            Self::AddWatch(_) => "add_watch",
-            Self::CheckWatches(_) => "check_watches",
-            Self::RemoveWatches(_) => "remove_watches",
-            Self::GetAllChildrenNumber(_) => "get_all_children_number",
-            Self::GetAcl(_) => "get_acl",
-            Self::SetAcl(_) => "set_acl",
-            Self::Sync(_) => "sync",
-            Self::Multi(_) => "multi",
-            Self::MultiRead(_) => "multi_read",
-            Self::Auth(_) => "auth",
-            Self::WhoAmI(_) => "who_am_i",
-            Self::GetConfig(_) => "get_config",
-            Self::Reconfig(_) => "reconfig",
-            Self::Release(_) => "release",
-            Self::FindOwn(_) => "find_own",
-            Self::CloseSession => "close_session",
-        }
-    }
-
     /// Replaces every path by what `f` makes of it; its second argument tells a whole path from one that is only the
     /// beginning of a path (of a sequential create, of a search).
     pub fn map_paths(&mut self, mut f: impl FnMut(&NodePath, bool) -> NodePath) {
@@ -482,6 +453,47 @@ impl Request {
         };
         *path = f(path, is_prefix);
     }
+}
+
+/// One list for both, so that neither can lack a kind.
+macro_rules! names {
+    ($($kind:ident $(($fields:tt))? = $name:literal,)*) => {
+        impl Request {
+            /// The [name](Self::name) of each kind of request.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// A short name for spans, metrics and error texts.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$kind $(($fields))? => $name,)* }
+            }
+        }
+    };
+}
+
+names! {
+    Create(_) = "create",
+    Delete(_) = "delete",
+    Exists(_) = "exists",
+    GetData(_) = "get_data",
+    SetData(_) = "set_data",
+    GetChildren(_) = "get_children",
+    GetEphemerals(_) = "get_ephemerals",
+    AddWatch(_) = "add_watch",
+    CheckWatches(_) = "check_watches",
+    RemoveWatches(_) = "remove_watches",
+    GetAllChildrenNumber(_) = "get_all_children_number",
+    GetAcl(_) = "get_acl",
+    SetAcl(_) = "set_acl",
+    Sync(_) = "sync",
+    Multi(_) = "multi",
+    MultiRead(_) = "multi_read",
+    Auth(_) = "auth",
+    WhoAmI(_) = "who_am_i",
+    GetConfig(_) = "get_config",
+    Reconfig(_) = "reconfig",
+    Release(_) = "release",
+    FindOwn(_) = "find_own",
+    CloseSession = "close_session",
 }
 
 impl MultiOp {

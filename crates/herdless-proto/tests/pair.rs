@@ -4,6 +4,8 @@
 
 #[path = "pair/errands.rs"]
 mod errands;
+#[path = "pair/every_request.rs"]
+mod every_request;
 #[path = "pair/faults.rs"]
 mod faults;
 #[path = "golden/frames.rs"]

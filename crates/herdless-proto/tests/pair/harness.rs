@@ -103,6 +103,8 @@ pub(crate) struct World {
     pub(crate) latency: Duration,
     /// Whether dials succeed.
     pub(crate) reachable: bool,
+    /// Hosts that nobody answers at, whatever `reachable` says.
+    pub(crate) dead_hosts: Vec<usize>,
     /// The server receives and does nothing.
     pub(crate) silent: bool,
     /// The server's bytes wait for `flush`.
@@ -124,8 +126,11 @@ pub(crate) struct World {
     /// What OTHER's watches were told.
     pub(crate) other_fired: Vec<WatchEvent>,
     pub(crate) rng: Xorshift,
+    /// The server's wall clock stands still, so that two runs that differ in time alone make the same nodes.
+    pub(crate) clock_stands: bool,
     conn: Option<Conn>,
-    dial: Option<Instant>,
+    /// When which host is dialled.
+    dial: Option<(Instant, usize)>,
     probe: Option<(Instant, usize)>,
     sessions: BTreeMap<SessionId, Known>,
     last_session: i64,
@@ -179,6 +184,7 @@ impl World {
             torn: Torn::Random,
             latency: Duration::from_millis(1),
             reachable: true,
+            dead_hosts: Vec::new(),
             silent: false,
             hold: false,
             script: Script::default(),
@@ -193,6 +199,7 @@ impl World {
             server_errors: Vec::new(),
             other_fired: Vec::new(),
             rng: Xorshift::new(0x5eed),
+            clock_stands: false,
             conn: None,
             dial: None,
             probe: None,
@@ -383,7 +390,7 @@ impl World {
             }
         }
         if self.reachable || timers {
-            all.extend(self.dial.map(|at| (at, What::Dial)));
+            all.extend(self.dial.map(|(at, host)| (at, What::Dial(host))));
         }
         if timers {
             all.extend(self.probe.map(|(at, _)| (at, What::Probe)));
@@ -412,9 +419,9 @@ impl World {
                     self.end_session(session);
                 }
             }
-            What::Dial => {
+            What::Dial(host) => {
                 self.dial = None;
-                if self.reachable {
+                if self.reachable && !self.dead_hosts.contains(&host) {
                     self.conn = Some(Conn {
                         server: server::Machine::new(),
                         server_in: BytesMut::new(),
@@ -477,12 +484,13 @@ impl World {
     /// Takes what the client wants done, known and sent.
     fn pump(&mut self) {
         while let Some(event) = self.client.poll_event() {
+            assert_ne!(self.state, State::Closed, "{event:?} after the end");
             let seen = match event {
                 Event::Dial { host, pause } => {
                     self.drop_conn();
                     self.probe = None;
                     assert!(self.dial.is_none(), "one dial at a time");
-                    self.dial = Some(self.now + pause);
+                    self.dial = Some((self.now + pause, host));
                     Seen::Dial(host)
                 }
                 Event::Probe { host, pause } => {
@@ -541,7 +549,6 @@ impl World {
     }
 
     fn turn(&mut self, from: State, to: State, seen: Seen) -> Seen {
-        assert_ne!(self.state, State::Closed, "{seen:?} after the end");
         assert_eq!(self.state, from, "{seen:?}");
         self.state = to;
         seen
@@ -561,7 +568,8 @@ impl World {
     }
 
     fn millis(&self) -> i64 {
-        1_000 + (self.now - self.base).as_millis() as i64
+        let elapsed = if self.clock_stands { Duration::ZERO } else { self.now - self.base };
+        1_000 + elapsed.as_millis() as i64
     }
 }
 
@@ -570,7 +578,7 @@ enum What {
     Up,
     Down,
     HangUp,
-    Dial,
+    Dial(usize),
     Probe,
     Timer,
     Expiry,
