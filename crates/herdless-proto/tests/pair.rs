@@ -29,6 +29,8 @@ mod read_only;
 mod requests;
 #[path = "pair/sasl.rs"]
 mod sasl;
+#[path = "pair/scars.rs"]
+mod scars;
 #[path = "pair/session.rs"]
 mod session;
 #[path = "pair/streams.rs"]

@@ -46,6 +46,23 @@ pub(crate) async fn events_below_a_chroot_have_its_paths<B: Backend>(scene: &Sce
     expect_event(&inside, on_root, EventKind::ChildrenChanged, &root).await;
 }
 
+/// ZOOKEEPER-961: left again without the chroot they watch other nodes.
+pub(crate) async fn watches_below_a_chroot_are_left_again<B: Backend>(scene: &Scene<'_, B>) {
+    let (client, inside) = inside(scene).await;
+    let (early, late, root) = (path("/early"), path("/late"), NodePath::root());
+    let (_, on_early) = inside.exists_and_watch(&early).await.unwrap();
+    let (_, on_late) = inside.exists_and_watch(&late).await.unwrap();
+    let (_, on_root) = inside.children_and_watch(&root).await.unwrap();
+    let other = scene.connect().await;
+    scene.disconnect(&client).await;
+    scene.node(&other, "app/early").await;
+    scene.reconnect(&client).await;
+    expect_event(&inside, on_early, EventKind::Created, &early).await;
+    expect_event(&inside, on_root, EventKind::ChildrenChanged, &root).await;
+    scene.node(&other, "app/late").await;
+    expect_event(&inside, on_late, EventKind::Created, &late).await;
+}
+
 pub(crate) async fn sequential_nodes_are_made_at_the_top_of_a_chroot<B: Backend>(scene: &Scene<'_, B>) {
     let (client, inside) = inside(scene).await;
     let created = inside.create(&NodePath::root(), "", CreateMode::EphemeralSequential).await.unwrap();

@@ -337,6 +337,7 @@ table! { $
     chroot {
         paths_below_a_chroot_are_its_own;
         events_below_a_chroot_have_its_paths;
+        watches_below_a_chroot_are_left_again needs Disconnect;
         sequential_nodes_are_made_at_the_top_of_a_chroot;
         a_chroot_maps_every_operation_of_a_multi;
         own_ephemerals_below_a_chroot_have_its_paths;

@@ -68,6 +68,9 @@ pub enum LinkError {
         /// The request that is due, if any.
         expected: Option<i32>,
     },
+    /// The session has moved to another server, by the book of this one: it will not carry out anything of it any more.
+    #[error("the session has moved to another server")]
+    SessionMoved,
     /// The server did not re-arm the watches. The next connection tries again: without them events would be missed.
     #[error("watches not re-armed: server error {code}")]
     NotRearmed {

@@ -10,7 +10,7 @@ use herdless_proto::{FrameError, MAX_FRAME, MAX_HANDSHAKE};
 use crate::harness::{Seen, TIMEOUT, Torn, World, config, path};
 use crate::requests::*;
 
-fn frame(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+pub(crate) fn frame(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut out = BytesMut::new();
     let mut writer = Writer::frame(&mut out);
     fill(&mut writer);
@@ -18,7 +18,7 @@ fn frame(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     out.to_vec()
 }
 
-fn header(xid: i32, err: i32) -> Vec<u8> {
+pub(crate) fn header(xid: i32, err: i32) -> Vec<u8> {
     frame(|w| ReplyHeader { xid, zxid: 1, err }.write(w))
 }
 

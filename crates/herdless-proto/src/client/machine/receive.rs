@@ -14,6 +14,9 @@ use crate::codec::{
 };
 use crate::frame::{self, FrameError};
 
+/// `KeeperException.Code.SESSIONMOVED`.
+const SESSION_MOVED: i32 = -118;
+
 impl<T, W: Clone + Default> Machine<T, W> {
     /// Reads what the server sent, as far as it is there in whole frames.
     ///
@@ -200,6 +203,12 @@ impl<T, W: Clone + Default> Machine<T, W> {
             return Err(self.history_lost(entry, Zxid(header.zxid)));
         }
         let outcome = match read_reply(entry.opcode, header.err, r) {
+            // Most servers hang up without a word; older ones say it of a multi, over and over again (ZOOKEEPER-2886). It is
+            // told as what it is elsewhere, a lost connection, and errands go on on the next.
+            Ok(Err(Error::Uncertain(SESSION_MOVED))) => {
+                self.in_flight.push_front(entry);
+                return Err(LinkError::SessionMoved);
+            }
             Ok(outcome) => outcome,
             Err(malformed) => {
                 match entry.purpose {
