@@ -70,19 +70,21 @@ impl<T: Send + 'static, L: Locks> OneShot<T, L> {
         poll
     }
 
-    /// Nobody listens any more. A value that is there already, or comes later, goes to `undo`.
-    pub fn abandon(&self, mut undo: Option<Undo<T>>) {
+    /// Nobody listens any more. A value that is there already, or comes later, goes to `undo`. Whether it is still to come.
+    pub fn abandon(&self, mut undo: Option<Undo<T>>) -> bool {
         if !L::is_usable() {
-            return;
+            return false;
         }
         // Giving up and leaving the undo is one step: a value put in between would reach neither.
         let old = self.state.with(|state| match state {
             State::Full(_) => std::mem::replace(state, State::Abandoned(None)),
             _ => std::mem::replace(state, State::Abandoned(undo.take())),
         });
+        let is_to_come = matches!(old, State::Waiting(_));
         if let (State::Full(value), Some(undo)) = (old, undo) {
             undo(value);
         }
+        is_to_come
     }
 
     /// Whether the listener has gone.

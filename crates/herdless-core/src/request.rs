@@ -149,6 +149,16 @@ pub enum AddWatchMode {
     PersistentRecursive,
 }
 
+impl From<WatchKind> for WatcherType {
+    /// By the server's book, which has no list of its own for existence.
+    fn from(kind: WatchKind) -> Self {
+        match kind {
+            WatchKind::Data | WatchKind::Exists => Self::Data,
+            WatchKind::Children => Self::Children,
+        }
+    }
+}
+
 impl WatcherType {
     /// Whether it means one-shot watches of this kind.
     pub fn means(self, kind: WatchKind) -> bool {

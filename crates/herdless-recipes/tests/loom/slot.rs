@@ -28,7 +28,9 @@ fn value_against_abandonment(name: &'static str, abandon: fn(&Slot, Undo)) {
 
 #[test]
 fn abandoned_slot() {
-    value_against_abandonment("abandoned_slot", |slot, undo| slot.abandon(Some(undo)));
+    value_against_abandonment("abandoned_slot", |slot, undo| {
+        slot.abandon(Some(undo));
+    });
 }
 
 #[test]
