@@ -41,7 +41,9 @@ pub type WatchOutcome = Result<WatchEvent, Error>;
 ///
 /// # Cancel safety
 ///
-/// Dropping it stops listening. The server keeps the watch until it fires or the session ends.
+/// Dropping it stops listening, and costs no request of its own: watches that nobody waits for are taken away many at a time,
+/// here and on the server. The transport keeps no more of them than the client has live ones, or 64 if that is more. Others
+/// of the client that watch the same node keep theirs, which the server has once for them all.
 ///
 /// # Errors
 ///

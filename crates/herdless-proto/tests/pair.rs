@@ -25,6 +25,8 @@ mod limits;
 mod offsets;
 #[path = "pair/read_only.rs"]
 mod read_only;
+#[path = "pair/removals.rs"]
+mod removals;
 #[path = "pair/requests.rs"]
 mod requests;
 #[path = "pair/sasl.rs"]

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use herdless_core::{
     Chroot, Client, Error, Lease, Mutex, OneShot, Outcome, Request, Response, Session, SessionCell, SessionId,
-    SessionState, StdMutex, WatchOutcome,
+    SessionState, StdMutex,
 };
 use herdless_proto::client::{Counters, Machine, SaslError, SessionCredentials, StreamId};
 
+use crate::watch_slot::WatchSlot;
+
 pub(crate) type Slot = Arc<OneShot<Outcome>>;
-pub(crate) type WatchCell = Arc<OneShot<WatchOutcome>>;
+pub(crate) type WatchCell = Arc<WatchSlot>;
 
 /// A client of a ZooKeeper ensemble over TCP. Cheap to clone: clones share the session.
 ///
@@ -209,6 +211,12 @@ impl Shared {
             state.machine.unwatch(now, stream);
             state.driver.take()
         });
+        driver.into_iter().for_each(Waker::wake);
+    }
+
+    /// Who waited for a watch has gone. The driver is woken only when enough have.
+    pub(crate) fn watch_dropped(&self) {
+        let driver = self.state.with(|state| state.machine.watch_dropped().then(|| state.driver.take()).flatten());
         driver.into_iter().for_each(Waker::wake);
     }
 

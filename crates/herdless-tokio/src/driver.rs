@@ -80,6 +80,9 @@ impl Driver {
         let now = now();
         let (deadline, lease) = self.shared.state.with(|state| {
             f(&mut state.machine, now, &mut self.reading);
+            if state.machine.is_sweep_due() {
+                state.machine.sweep_watches(now, |watch| !watch.is_abandoned());
+            }
             state.machine.swap_events(&mut self.events);
             if self.writing.is_empty() && !state.machine.may_wait() {
                 std::mem::swap(&mut self.writing, state.machine.transmit());
@@ -115,7 +118,7 @@ impl Driver {
             Event::Reply { token, outcome, watch, stream } => {
                 let answer = outcome.map(|reply| Answer {
                     reply,
-                    watch: watch.map(|cell| Watch::new(cell)),
+                    watch: watch.map(|cell| Watch::new(cell.belongs_to(&self.shared))),
                     stream: stream.map(|id| Box::new(self.open_stream(id))),
                 });
                 token.put(answer).run();
@@ -179,7 +182,8 @@ impl Driver {
         self.writing.clear();
         self.unflushed = false;
         self.probing = None;
-        self.shared.state.with(|state| state.machine.retain_watches(|watch| !watch.is_abandoned()));
+        // What nobody waits for is not re-armed.
+        self.shared.state.with(|state| state.machine.sweep_watches(now(), |watch| !watch.is_abandoned()));
         let (dial, host, limit) = (self.dial.clone(), self.hosts[host].clone(), self.connect_timeout);
         let pause = rand::random_range(Duration::ZERO..=pause);
         self.link = Link::Dialing(Box::pin(async move {

@@ -28,6 +28,7 @@ mod sasl;
 mod time;
 #[cfg(feature = "tls")]
 mod tls;
+mod watch_slot;
 
 pub use address::{Address, AddressError, Host, Scheme};
 pub use client::TokioClient;

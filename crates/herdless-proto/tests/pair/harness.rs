@@ -263,6 +263,15 @@ impl World {
         self.pump();
     }
 
+    /// Forgets all watches but those of these reads, as if the others had been dropped.
+    pub(crate) fn sweep(&mut self, wanted: &[u32]) {
+        let marks = &self.marks;
+        let is_wanted =
+            |mark: &Mark| marks.iter().any(|(known, token)| Rc::ptr_eq(&known.0, &mark.0) && wanted.contains(token));
+        self.client.sweep_watches(self.now, is_wanted);
+        self.pump();
+    }
+
     pub(crate) fn outcome(&self, token: u32) -> Option<Result<Reply, Error>> {
         self.answers[&token].clone()
     }

@@ -267,18 +267,15 @@ fn a_server_that_does_not_arm_the_watches_is_left_for_one_that_does() {
 }
 
 #[test]
-fn forgotten_watches_are_not_armed_again() {
+fn a_watch_that_nobody_waits_for_is_not_armed_again() {
     let (mut world, _) = watching();
-    world.client.retain_watches(|_| false);
+    world.reachable = false;
     world.cut();
+    world.sweep(&[]);
+    world.reachable = true;
     world.settle();
     assert!(world.set_watches.is_empty());
-    // The server may still tell of them on a connection where they are armed: nobody is woken.
-    let (mut world, _) = watching();
-    world.client.retain_watches(|_| false);
-    world.other(set("/a", "")).unwrap();
-    world.settle();
-    assert_eq!(world.told(), []);
+    assert_eq!(world.served, ["connect"], "the connection took it along");
 }
 
 #[test]

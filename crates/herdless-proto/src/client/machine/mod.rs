@@ -3,6 +3,7 @@
 mod identity;
 mod read_only;
 mod receive;
+mod removals;
 mod resumption;
 mod sasl;
 mod send;
@@ -25,6 +26,7 @@ use super::link::Link;
 use crate::codec::{ConnectRequest, OpCode};
 use identity::Identities;
 use read_only::Search;
+use removals::Removals;
 use resumption::Resumption;
 use sasl::Sasl;
 use streams::{Asked, Streams};
@@ -71,6 +73,7 @@ pub struct Machine<T, W> {
     /// Whether the servers are thought to know GetEphemerals.
     lists_ephemerals: bool,
     watches: WatchTable<W>,
+    removals: Removals,
     streams: Streams,
     events: VecDeque<Event<T, W>>,
     counters: Counters,
@@ -106,6 +109,8 @@ enum Purpose<T> {
     Errand(u64),
     /// The machine's own, whose outcome changes nothing.
     Unasked,
+    /// The machine's own: a watch that nobody waits for.
+    Removal,
     /// The machine's own: a watch of the node alone in place of one of all below it.
     Lessening(NodePath),
 }
@@ -156,6 +161,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             next_errand: 0,
             lists_ephemerals: true,
             watches: WatchTable::default(),
+            removals: Removals::default(),
             streams: Streams::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -196,10 +202,11 @@ impl<T, W: Clone + Default> Machine<T, W> {
         request.session().is_some_and(|session| Some(session) != current)
     }
 
-    /// How many requests wait for an answer that are not clean-up: each errand stands in exactly one of the three.
+    /// How many requests wait for an answer that are not clean-up: each errand stands in exactly one of the three, and each
+    /// removal in the first.
     fn ordinary(&self) -> usize {
         let errands_included = self.in_flight.len() + self.waiting.len() + self.resumption.len();
-        errands_included - self.errands.len() + self.identities.waiting()
+        errands_included - self.errands.len() - self.removals.in_flight() + self.identities.waiting()
     }
 
     fn start_errand(&mut self, now: Instant, errand: Errand, token: T) {
@@ -252,6 +259,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         self.streams.disconnected();
         self.resumption.disconnected();
         self.search.disconnected();
+        self.removals.disconnected();
         for entry in std::mem::take(&mut self.in_flight) {
             match entry.purpose {
                 Purpose::User { token, .. } => self.answer(token, Err(Error::ConnectionLost)),
@@ -261,7 +269,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
                         self.resumption.interrupted(key);
                     }
                 }
-                Purpose::Unasked | Purpose::Lessening(_) => {}
+                Purpose::Unasked | Purpose::Removal | Purpose::Lessening(_) => {}
             }
         }
         self.check_lease(now);
@@ -311,11 +319,6 @@ impl<T, W: Clone + Default> Machine<T, W> {
     /// What the machine has done so far.
     pub fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// Forgets watches that nobody waits for, so that they are not re-armed. The server keeps them until they fire.
-    pub fn retain_watches(&mut self, keep: impl Fn(&W) -> bool) {
-        self.watches.retain(keep);
     }
 
     fn is_up(&self) -> bool {
@@ -393,6 +396,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
         self.end_streams(error);
         self.resumption = Resumption::default();
+        self.removals.disconnected();
         for entry in std::mem::take(&mut self.in_flight) {
             if let Purpose::User { token, .. } = entry.purpose {
                 self.answer(token, Err(of_sent.clone()));

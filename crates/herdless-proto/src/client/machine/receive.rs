@@ -80,6 +80,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         match entry.purpose {
             Purpose::User { token, .. } => self.answer(token, Err(error)),
             Purpose::Errand(key) => self.end_errand(now, key, Err(error)),
+            Purpose::Removal => self.removal_answered(now, &Err(error)),
             Purpose::Unasked | Purpose::Lessening(_) => {}
         }
         buffer.advance(4);
@@ -217,7 +218,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
                         self.answer(token, Err(error));
                     }
                     // Clean-up goes on after the reconnect, as if the reply had been lost.
-                    Purpose::Errand(_) => self.in_flight.push_front(entry),
+                    Purpose::Errand(_) | Purpose::Removal => self.in_flight.push_front(entry),
                     Purpose::Unasked | Purpose::Lessening(_) => {}
                 }
                 return Err(malformed.into());
@@ -245,6 +246,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 self.events.push_back(Event::Reply { token, outcome, watch, stream });
             }
             Purpose::Unasked => {}
+            Purpose::Removal => self.removal_answered(now, &outcome),
             Purpose::Lessening(path) => self.lessened(path, &outcome),
             Purpose::Errand(key) => self.advance_errand(now, key, outcome),
         }
