@@ -29,6 +29,8 @@ pub(crate) struct Endpoint<L: Locks> {
     pub(crate) identities: Vec<Auth>,
     pub(crate) seen: Zxid,
     pub(crate) watches: WatchTable<WatchCell<L>>,
+    /// With how many watches the next sweep is due.
+    pub(crate) sweep_at: usize,
     pub(crate) streams: BTreeMap<u64, Staying<L>>,
     pub(crate) waiting: Vec<(Request, Slot<L>)>,
     /// How many more replies come before one is lost.
@@ -68,7 +70,28 @@ impl<L: Locks> Staying<L> {
     }
 }
 
+/// So many watches are kept without a look at whether anybody waits for them. No model has as many, so none pays for the look.
+pub(crate) const FEW_WATCHES: usize = 64;
+
 impl<L: Locks> Endpoint<L> {
+    /// Once there are twice as many watches as were left by the last sweep, forgets those that nobody waits for. Yields what the
+    /// server need not have any more.
+    pub(crate) fn sweep(&mut self) -> Vec<RemoveWatches> {
+        if self.watches.len() < self.sweep_at {
+            return Vec::new();
+        }
+        let emptied = self.watches.retain(|cell| !cell.is_abandoned());
+        self.sweep_at = FEW_WATCHES.max(2 * self.watches.len());
+        let removals = emptied.into_iter().map(|(kind, path)| RemoveWatches { path, kind: kind.into() });
+        // What a stream stands on goes with the stream.
+        removals.filter(|removal| !self.is_watching(removal)).collect()
+    }
+
+    fn is_watching(&self, RemoveWatches { path, kind }: &RemoveWatches) -> bool {
+        let mut kinds = WatchKind::ALL.into_iter().filter(|other| kind.means(*other));
+        kinds.any(|kind| self.watches.has(kind, path)) || self.streams.values().any(|staying| staying.path == *path)
+    }
+
     /// Tells those who waited for what was taken away.
     pub(crate) fn removed(&mut self, remove: &RemoveWatches, after: &mut Aftermath) {
         let gone = || Err(Refusal::NoWatcher.into());

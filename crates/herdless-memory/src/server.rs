@@ -7,13 +7,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use herdless_core::{
-    AddWatch, Answer, Error, Lease, Locks, Mutex, Notice, NoticeQueue, Outcome, Refusal, Reply, Request, Response,
-    Session, SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchKind, WatchStream, WatchTable, WatcherType,
-    Zxid,
+    AddWatch, Answer, Error, Lease, Locks, Mutex, Notice, NoticeQueue, Outcome, Refusal, RemoveWatches, Reply, Request,
+    Response, Session, SessionCell, SessionId, SessionState, StdLocks, StdMutex, WatchKind, WatchStream, WatchTable,
+    WatcherType, Zxid,
 };
 
 use crate::client::{Late, MemoryClient};
-use crate::endpoint::{Aftermath, Endpoint, Slot, Staying, WatchCell, watched};
+use crate::endpoint::{Aftermath, Endpoint, FEW_WATCHES, Slot, Staying, WatchCell, watched};
 use crate::tree::{Fired, Tree};
 
 /// An in-process server on ordinary locks.
@@ -106,6 +106,7 @@ impl<L: Locks> Backend<L> {
                 identities: Vec::new(),
                 seen: state.tree.last_zxid(),
                 watches: WatchTable::default(),
+                sweep_at: FEW_WATCHES,
                 streams: BTreeMap::new(),
                 waiting: Vec::new(),
                 lose_after: None,
@@ -283,6 +284,9 @@ impl<L: Locks> State<L> {
             endpoint.watches.add(kind, path, cell.clone());
             herdless_core::Watch::new(cell)
         });
+        for RemoveWatches { path, kind } in endpoint.sweep() {
+            self.tree.remove_watches(endpoint.id, &path, kind);
+        }
         if let (Request::RemoveWatches(remove), true) = (request, reply == Reply::WatchesRemoved) {
             endpoint.removed(remove, after);
         }
