@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::{
-    Acl, AddWatch, AddWatchMode, Auth, CheckWatches, Create, CreateMode, Delete, Error, Exists, GetAcl,
+    Acl, AddWatch, AddWatchMode, Auth, CheckWatches, Create, CreateMode, Delete, Error, Exists, Follow, GetAcl,
     GetAllChildrenNumber, GetChildren, GetConfig, GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath,
-    Operation, ReadOp, Reconfig, RemoveWatches, Request, Response, Secret, Session, SessionId, SetAcl, SetData,
+    Operation, ReadOp, Reconfig, RemoveWatches, Request, Response, Secret, Session, SessionId, SetAcl, SetData, Stat,
     Sync as SyncOp, Version, Watched, WatcherType, WhoAmI,
 };
 
@@ -150,6 +150,32 @@ pub trait ClientExt: Client {
     /// ZooKeeper 3.6.
     fn add_watch(&self, path: &NodePath, mode: AddWatchMode) -> Call<AddWatch> {
         self.call(AddWatch { path: path.clone(), mode })
+    }
+
+    /// The node's data and Stat from now on: a stream of the latest, read anew after each change, and over sessions. 1 round trip for
+    /// each, and the event. See [`Follow`] for what it never misses and what it may.
+    fn follow_data(&self, path: &NodePath) -> Follow<(Bytes, Stat)>
+    where
+        Self: Clone + Sized + 'static,
+    {
+        Follow::new(self.clone(), path.clone())
+    }
+
+    /// As [`follow_data`](Self::follow_data), of whether the node exists: its Stat as found when it had been made. That its data is
+    /// set is not told, though it costs a read.
+    fn follow_existence(&self, path: &NodePath) -> Follow<Stat>
+    where
+        Self: Clone + Sized + 'static,
+    {
+        Follow::new(self.clone(), path.clone())
+    }
+
+    /// As [`follow_data`](Self::follow_data), of the names of the node's children, in no order, and the node's Stat.
+    fn follow_children(&self, path: &NodePath) -> Follow<(Vec<String>, Stat)>
+    where
+        Self: Clone + Sized + 'static,
+    {
+        Follow::new(self.clone(), path.clone())
     }
 
     /// Whether the server has a watch of this client on the node: refused with `NoWatcher` if not. 1 round trip.

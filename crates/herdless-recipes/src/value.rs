@@ -386,7 +386,7 @@ impl<C: Client + Clone + 'static> SharedValue<C> {
     ///
     /// # Cancel safety
     ///
-    /// The stream may be dropped at any time; the server keeps one watch until it fires or the session ends.
+    /// The stream may be dropped at any time; its watch goes as every dropped [`Watch`](herdless_core::Watch) does.
     ///
     /// # Errors
     ///
@@ -409,7 +409,7 @@ impl<C: Client + Clone + 'static> SharedValue<C> {
     /// }
     /// ```
     pub fn changes(&self) -> Changes {
-        Changes::new(self.state.client.clone(), self.state.path.clone())
+        Changes::new(&self.state.client, &self.state.path)
     }
 }
 

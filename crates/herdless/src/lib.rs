@@ -38,9 +38,9 @@ pub mod testing;
 
 pub use herdless_core as core;
 pub use herdless_core::{
-    Acl, AddWatchMode, Bytes, Client, ClientExt, CreateMode, Error, EventKind, Identity, MultiOp, NodePath, Notice,
-    Permissions, ReadOp, ReadReply, Refusal, Secret, Session, SessionState, Stat, Time, Version, Watch, WatchEvent,
-    WatchStream, WatcherType, Zxid,
+    Acl, AddWatchMode, Bytes, Client, ClientExt, CreateMode, Error, EventKind, Follow, Followed, Identity, MultiOp,
+    NodePath, Notice, Permissions, ReadOp, ReadReply, Refusal, Secret, Session, SessionState, Stat, Time, Version,
+    Watch, WatchEvent, WatchStream, WatcherType, Zxid,
 };
 #[cfg(feature = "memory")]
 pub use herdless_memory as memory;

@@ -9,6 +9,7 @@ mod models;
 mod barrier;
 mod delay_queue;
 mod election;
+mod follow;
 mod foreign_queue;
 mod harness;
 mod lease_lock;
