@@ -11,6 +11,7 @@ mod report;
 mod sessions;
 mod settings;
 mod traffic;
+mod watches;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Parser)]
 struct Arguments {
     /// get1, get, create_delete, lock, lock_awaited, acquire_idle, contend, waiters, latch, barrier, queue,
-    /// queue_ack, semaphore or rwlock
+    /// queue_ack, semaphore, rwlock or watches; serve is the embedded server
     scenario: String,
     /// The server: HOST:PORT
     #[arg(long)]
@@ -81,6 +82,15 @@ async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Rep
         "queue_ack" => queues::queue_ack(address, settings).await,
         "semaphore" => recipes::semaphore(address, settings).await,
         "rwlock" => recipes::rwlock(address, settings).await,
+        "watches" => watches::watches(address, settings).await,
+        "serve" => serve(address).await,
         _ => Err("no such scenario".into()),
     }
+}
+
+/// The embedded server, in a process of its own: until it is killed.
+async fn serve(address: &str) -> Result<Report, AnyError> {
+    let server = herdless::server::Server::builder().bind(address).await?;
+    eprintln!("{}", server.address());
+    std::future::pending().await
 }

@@ -116,3 +116,10 @@ fn cpu() -> Option<Duration> {
     }
     Some(Duration::from_nanos(total))
 }
+
+/// How much of this process is in memory, in bytes (Linux: the kibibytes of `VmRSS`).
+pub(crate) fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
