@@ -268,7 +268,8 @@ impl<'a> Run<'a> {
             }
         } else if at < self.marks.len() {
             let gone = self.marks.swap_remove(at);
-            self.client.retain_watches(|mark| !Rc::ptr_eq(&mark.0, &gone.0));
+            self.client.watch_dropped();
+            self.client.sweep_watches(self.now, |mark| !Rc::ptr_eq(&mark.0, &gone.0));
         }
     }
 
