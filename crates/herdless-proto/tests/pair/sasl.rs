@@ -64,13 +64,17 @@ impl World {
 
     /// Opens the connection and accepts the session that the client asks for.
     fn greet(&mut self) -> ConnectRequest {
+        self.greet_with(SESSION)
+    }
+
+    fn greet_with(&mut self, session: SessionId) -> ConnectRequest {
         self.client.connected(self.now);
         let [hello] = &self.frames()[..] else {
             panic!("the handshake goes alone");
         };
         let hello = ConnectRequest::read(&mut Reader::new(hello)).unwrap();
         let timeout_ms = TIMEOUT.as_millis() as i32;
-        let response = ConnectResponse { timeout_ms, session_id: SESSION.0, password: [7; 16], read_only: None };
+        let response = ConnectResponse { timeout_ms, session_id: session.0, password: [7; 16], read_only: None };
         self.send(|w| response.write(w)).unwrap();
         hello
     }
@@ -309,4 +313,29 @@ fn a_client_that_is_closed_meanwhile_closes_the_session() {
     world.client.submit(world.now, herdless_core::Request::CloseSession, 0).unwrap();
     world.prove();
     assert_eq!(world.operations(), [OpCode::CloseSession]);
+}
+
+/// A session that is taken over is told once it is proven whose client this is. Until then it may end, and is asked for
+/// again, of servers that know what was seen: no other is opened in its place.
+#[test]
+fn a_session_that_is_taken_over_is_this_one_or_none() {
+    let mut before = World::proven();
+    before.client.submit(before.now, get("/a"), 0).unwrap();
+    let xid = (&before.frames()[0][..]).get_i32();
+    before.send(|w| ReplyHeader { xid, zxid: 9, err: -101 }.write(w)).unwrap();
+    let credentials = before.client.credentials().unwrap();
+
+    let mut world = World::new();
+    world.client = Machine::resume(Config { hosts: 1, ..config() }, credentials).with_sasl(Arc::new(Polite));
+    world.told();
+    let hello = world.greet();
+    assert_eq!((hello.session_id, hello.last_zxid_seen), (SESSION.0, 9));
+    world.client.disconnected(world.now);
+    world.now += 4 * THIRD;
+    world.client.handle_timeout(world.now);
+    assert_eq!(world.told(), ["dial 50ms"]);
+    let hello = world.greet_with(SessionId(8));
+    assert_eq!((hello.session_id, hello.last_zxid_seen), (SESSION.0, 9));
+    assert_eq!(world.told(), ["closed"]);
+    assert_eq!(world.client.submit(world.now, get("/a"), 0), Err((0, Error::SessionExpired)));
 }

@@ -353,11 +353,10 @@ impl<T, W: Clone + Default> Machine<T, W> {
 
     /// Everything that was bound to the session is told, once. What is submitted from here on is for the next one.
     fn lose_session(&mut self, error: &Error) {
-        let was_told = self.session.take().is_some_and(|session| session.is_told);
-        // What was seen is bound to the session, too: a server that has lost its data may still open a new one.
-        self.last_zxid = 0;
         // With one that nobody could use nothing is lost, and those who wait are waiting for the first they can.
-        if was_told {
+        if self.session.take().is_some_and(|session| session.is_told) {
+            // What was seen is bound to the session, too: a server that has lost its data may still open a new one.
+            self.last_zxid = 0;
             self.events.push_back(Event::Lost);
             self.fail_all(error);
         }
