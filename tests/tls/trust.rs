@@ -99,10 +99,14 @@ async fn tls_is_not_spoken_to_a_server_that_speaks_none_and_the_other_way_round(
     refused(connector(&front.address("tcp://127.0.0.1")).tls(authority.tls()), "frame of").await;
     refused(connector(&front.address("127.0.0.1")), "frame of").await;
     assert!(front.visitors().is_empty());
-    // Each host by itself, in one string.
+    // Each host is spoken to as it says, in one string too.
+    let both = format!("{},{}", front.address("tcp://127.0.0.1"), front.address("tls://127.0.0.1"));
+    let client = connector(&both).tls(authority.tls()).connect().await.unwrap();
+    client.exists(&NodePath::root()).await.unwrap();
+    assert_eq!(front.visitors().len(), 1);
     let plain = connector(&format!("tcp://{}", front.behind())).tls(authority.tls()).connect().await.unwrap();
     plain.create(&NodePath::parse("/a").unwrap(), "", CreateMode::Persistent).await.unwrap();
-    assert!(front.visitors().is_empty());
+    assert_eq!(front.visitors().len(), 1);
 }
 
 /// As one end closes the connection, what was on its way is lost, and the session goes on.

@@ -97,7 +97,8 @@ impl TlsOptions {
     }
 
     /// As [`client_pem`](Self::client_pem), with a key that is encrypted with a passphrase: PKCS#8
-    /// (`ENCRYPTED PRIVATE KEY`) by PBES2, with PBKDF2 (of SHA-2) or scrypt, and AES. What `openssl genpkey -aes256` writes is one.
+    /// (`ENCRYPTED PRIVATE KEY`) by PBES2, with PBKDF2 (of SHA-2) or scrypt, and AES. What
+    /// `openssl pkcs8 -topk8` writes is one.
     #[cfg(feature = "tls-encrypted-keys")]
     pub fn client_encrypted_pem(
         mut self,
