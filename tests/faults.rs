@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
 
+#[path = "faults/busy.rs"]
+mod busy;
 #[path = "faults/closing.rs"]
 mod closing;
 #[path = "faults/connecting.rs"]
 mod connecting;
+#[path = "faults/deadlines.rs"]
+mod deadlines;
+#[path = "faults/hosts.rs"]
+mod hosts;
 #[path = "faults/limits.rs"]
 mod limits;
 #[path = "faults/lost.rs"]

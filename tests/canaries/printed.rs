@@ -73,6 +73,7 @@ fn machines(request: &Request) {
         connect_timeout: Duration::from_secs(2),
         max_backoff: Duration::from_secs(1),
         max_in_flight: 10,
+        request_timeout: None,
         max_reply: 1024,
         read_only: false,
     });

@@ -2,13 +2,15 @@
 
 use herdless::{ClientExt, CreateMode, Error, Lock, Version};
 
-use crate::support::{World, is_pending, scenarios, until};
+use crate::support::{World, is_pending, scenarios, until, until_suspended};
 
 scenarios! {
     data_that_is_too_large_is_refused_before_it_is_sent
     a_reply_that_is_too_large_is_one_requests_error
     too_many_requests_are_refused_and_releases_are_not
     what_the_largest_frame_holds_goes_through
+    who_waits_for_room_is_never_refused
+    twenty_thousand_watches_on_long_paths_survive_a_reconnect
 }
 
 async fn data_that_is_too_large_is_refused_before_it_is_sent(world: &World) {
@@ -86,4 +88,86 @@ async fn too_many_requests_are_refused_and_releases_are_not(world: &World) {
     until("nobody in line", async || other.contenders().await.unwrap().is_empty().then_some(())).await;
     world.until_empty(&client).await;
     lock.acquire().await.unwrap().release().await.unwrap();
+}
+
+async fn who_waits_for_room_is_never_refused(world: &World) {
+    let proxy = world.proxy().await;
+    let client = proxy.connector().max_in_flight(4).connect().await.unwrap();
+    proxy.pause();
+    let held: Vec<_> = (0..4).map(|_| client.exists(&world.path())).collect();
+    let mut ready = Box::pin(client.ready());
+    assert!(is_pending(&mut ready).await);
+    // Many more than there is room for, and some who give up while they wait.
+    let tasks: Vec<_> = (0..200)
+        .map(|_| {
+            let (client, path) = (client.clone(), world.path());
+            tokio::spawn(async move {
+                loop {
+                    client.ready().await.unwrap();
+                    match client.exists(&path).await {
+                        Err(Error::Overloaded) => {}
+                        outcome => return outcome,
+                    }
+                }
+            })
+        })
+        .collect();
+    for given_up in tasks.iter().step_by(7) {
+        given_up.abort();
+    }
+    proxy.resume();
+    ready.await.unwrap();
+    for call in held {
+        call.await.unwrap();
+    }
+    for task in tasks {
+        match task.await {
+            Ok(outcome) => assert_eq!(outcome, Ok(None)),
+            Err(gone) => assert!(gone.is_cancelled()),
+        }
+    }
+    let late = client.ready();
+    client.close().await.unwrap();
+    assert_eq!(late.await, Err(Error::Closed));
+}
+
+async fn twenty_thousand_watches_on_long_paths_survive_a_reconnect(world: &World) {
+    const WATCHES: usize = 20_000;
+    let proxy = world.proxy().await;
+    let client = proxy.connector().connect().await.unwrap();
+    let path = |i: usize| world.beside(&format!("{i:0>200}"));
+    let mut calls = Vec::new();
+    // One frame of all of them would be four times as long as a server reads.
+    for i in 0..WATCHES {
+        client.ready().await.unwrap();
+        calls.push(client.exists_and_watch(&path(i)));
+    }
+    let mut watches = Vec::new();
+    for call in calls {
+        watches.push(call.await.unwrap().1);
+    }
+    let before = client.counters();
+    assert_eq!(before.connects, 1);
+
+    proxy.down();
+    until_suspended(&client).await;
+    let other = world.connect().await;
+    other.create(&path(7), "", CreateMode::Ephemeral).await.unwrap();
+    proxy.up();
+    client.exists(&path(7)).await.unwrap().unwrap();
+    let after = client.counters();
+    assert_eq!(after.connects, 2, "nobody has hung up because of them");
+    let (requests, bytes) = (after.requests - before.requests - 1, after.bytes_out - before.bytes_out);
+    println!("{requests} requests, {bytes} bytes");
+    assert!(requests >= bytes / (128 * 1024), "at most 128 KiB each");
+    assert!(bytes > WATCHES as u64 * 200);
+    for at in (0..WATCHES).step_by(997) {
+        other.create(&path(at), "", CreateMode::Ephemeral).await.unwrap();
+    }
+    for (at, watch) in watches.into_iter().enumerate() {
+        if at == 7 || at % 997 == 0 {
+            assert_eq!(watch.await.unwrap().path, path(at));
+        }
+    }
+    assert_eq!(client.counters().connects, 2);
 }

@@ -3,6 +3,7 @@
 //! The scenarios and the fields are those of the drivers for other clients in `bench/peers`, so that lines of one run
 //! can be put side by side.
 
+mod crowd;
 mod hand_overs;
 mod locks;
 mod queues;
@@ -26,12 +27,12 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Parser)]
 struct Arguments {
     /// get1, get, create_delete, lock, lock_awaited, acquire_idle, contend, waiters, latch, barrier, queue,
-    /// queue_ack, semaphore, rwlock or watches; serve is the embedded server
+    /// queue_ack, semaphore, rwlock, watches, sessions or reconnect; serve is the embedded server
     scenario: String,
     /// The server: HOST:PORT
     #[arg(long)]
     connect: String,
-    /// n=, c=, p=, window=, waiters=, sessions=, rounds=, size=, consumers=, prefetch=, permits=, readers=, warmup=, threads=
+    /// n=, c=, p=, window=, waiters=, sessions=, rounds=, size=, consumers=, prefetch=, permits=, readers=, down=, warmup=, threads=
     settings: Vec<Setting>,
 }
 
@@ -81,6 +82,8 @@ async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Rep
         "queue" => queues::queue(address, settings).await,
         "queue_ack" => queues::queue_ack(address, settings).await,
         "semaphore" => recipes::semaphore(address, settings).await,
+        "sessions" => crowd::sessions(address, settings).await,
+        "reconnect" => crowd::reconnect(address, settings).await,
         "rwlock" => recipes::rwlock(address, settings).await,
         "watches" => watches::watches(address, settings).await,
         "serve" => serve(address).await,

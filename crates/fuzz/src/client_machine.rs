@@ -312,7 +312,7 @@ impl<'a> Run<'a> {
     fn hear(&mut self, event: Event<usize, Mark>) {
         match event {
             Event::Dial { pause, .. } => {
-                assert!(pause <= harness::config().max_backoff);
+                assert!(pause.start() <= pause.end() && *pause.end() <= harness::config().max_backoff);
                 self.transport = Transport::Dialling;
                 self.peer = Peer::default();
             }
@@ -347,6 +347,7 @@ impl<'a> Run<'a> {
                 self.marks.extend(watch);
                 assert!(stream.is_none_or(|stream| self.streams.insert(stream)));
             }
+            Event::Overdue { .. } => panic!("no limit of time was asked for"),
             Event::Noticed { streams, notice } => {
                 for stream in streams {
                     assert!(self.streams.contains(&stream), "a stream that has ended");

@@ -27,9 +27,9 @@ pub enum Error {
     #[error("connection lost: the request may or may not have happened")]
     ConnectionLost,
 
-    /// The server failed in a way that does not tell: **it may or may not have happened.** The number is ZooKeeper's
-    /// code (`KeeperException.Code`).
-    #[error("server error {0}: the request may or may not have happened")]
+    /// There is no answer that tells: **it may or may not have happened.** The number is ZooKeeper's code
+    /// (`KeeperException.Code`) of a server that failed, or that of [`TIMED_OUT`](Self::TIMED_OUT).
+    #[error("error {0}: the request may or may not have happened")]
     Uncertain(i32),
 
     /// The session is over: its ephemeral nodes and its watches are gone. A request that was on its way may or may
@@ -50,6 +50,10 @@ pub enum Error {
         /// The one that the server calls its latest.
         answered: Zxid,
     },
+
+    /// There was no connection for as long as a request may wait. Nothing was sent.
+    #[error("no connection in time: the request was not sent")]
+    NotSent,
 
     /// The client holds as many requests as it may. Nothing was sent.
     #[error("too many requests in flight")]
@@ -91,6 +95,10 @@ pub enum Error {
 }
 
 impl Error {
+    /// The request was sent and not answered in the time that requests have, by the client's clock or the server's: **it may
+    /// or may not have happened**, or still happen (`KeeperException.Code.REQUESTTIMEOUT`).
+    pub const TIMED_OUT: Self = Self::Uncertain(-122);
+
     /// Why the server said no, if it did: the one of [`Refused`](Self::Refused) or [`MultiRefused`](Self::MultiRefused).
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
@@ -101,8 +109,8 @@ impl Error {
 
     /// Whether it is certain that nothing changed.
     pub fn is_without_effect(&self) -> bool {
-        use Error::{Closed, Invalid, Malformed, MultiRefused, Overloaded, Refused};
-        matches!(self, Refused(_) | MultiRefused { .. } | Overloaded | Invalid(_) | Malformed { .. } | Closed)
+        use Error::{Closed, Invalid, Malformed, MultiRefused, NotSent, Overloaded, Refused};
+        matches!(self, Refused(_) | MultiRefused { .. } | NotSent | Overloaded | Invalid(_) | Malformed { .. } | Closed)
     }
 
     /// A short name of its kind, for metrics; the two kinds of refusal have the same.
@@ -113,6 +121,7 @@ impl Error {
             Self::Uncertain(_) => "uncertain",
             Self::SessionExpired => "session_expired",
             Self::HistoryLost { .. } => "history_lost",
+            Self::NotSent => "not_sent",
             Self::Overloaded => "overloaded",
             Self::TooLarge { .. } => "too_large",
             Self::Invalid(_) => "invalid",

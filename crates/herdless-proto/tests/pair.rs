@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not a test here is a test's helper")]
 
+#[path = "pair/deadlines.rs"]
+mod deadlines;
 #[path = "pair/errands.rs"]
 mod errands;
 #[path = "pair/every_request.rs"]
@@ -17,6 +19,8 @@ mod fuzz;
 mod harness;
 #[path = "pair/history.rs"]
 mod history;
+#[path = "pair/hosts.rs"]
+mod hosts;
 #[path = "pair/identities.rs"]
 mod identities;
 #[path = "pair/limits.rs"]

@@ -72,6 +72,9 @@ pub enum AddressError {
     /// The chroot is not a path.
     #[error(transparent)]
     Chroot(#[from] herdless_core::PathError),
+    /// It is not the one that the client has.
+    #[error("{0} is not the client's chroot")]
+    OtherChroot(NodePath),
 }
 
 impl FromStr for Address {

@@ -11,8 +11,12 @@ use herdless_core::{
     SessionState, StdMutex,
 };
 use herdless_proto::client::{Counters, Machine, SaslError, SessionCredentials, StreamId};
+use rand::seq::SliceRandom;
 
+use crate::protection::Protection;
+use crate::room::{Ready, Room};
 use crate::watch_slot::WatchSlot;
+use crate::{Address, AddressError, ConnectError, Host};
 
 pub(crate) type Slot = Arc<OneShot<Outcome>>;
 pub(crate) type WatchCell = Arc<WatchSlot>;
@@ -24,11 +28,12 @@ pub(crate) type WatchCell = Arc<WatchSlot>;
 #[derive(Clone)]
 pub struct TokioClient {
     client: Chroot<Handle>,
+    protection: Protection,
 }
 
 impl TokioClient {
-    pub(crate) fn new(client: Chroot<Handle>) -> Self {
-        Self { client }
+    pub(crate) fn new(client: Chroot<Handle>, protection: Protection) -> Self {
+        Self { client, protection }
     }
 
     /// What the client has sent and received so far.
@@ -71,7 +76,67 @@ impl TokioClient {
         self.shared().detach()
     }
 
-    fn shared(&self) -> &Shared {
+    /// Waits until there is room for one more request
+    /// ([`Connector::max_in_flight`](crate::Connector::max_in_flight)): what is submitted right after it, with no `.await`
+    /// in between, is accepted.
+    ///
+    /// That is no reservation: another task may take the room first, on another thread or in the same poll, and the
+    /// request is then refused as `Overloaded`, with nothing sent. So it belongs into a loop, or in front of a single
+    /// producer. Those who wait are woken in the order in which they came, one for each room that there is.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time; who waits behind it moves up.
+    ///
+    /// # Errors
+    ///
+    /// What a request would be told: `Closed`, `Refused` with `AuthFailed`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use herdless_core::{ClientExt, CreateMode, Error, NodePath};
+    /// # async fn example(client: &herdless_tokio::TokioClient, paths: &[NodePath]) -> Result<(), Error> {
+    /// let mut calls = Vec::new();
+    /// for path in paths {
+    ///     client.ready().await?;
+    ///     calls.push(client.create(path, "", CreateMode::Persistent));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn ready(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static + use<> {
+        Ready::new(self.shared().clone())
+    }
+
+    /// Gives the client another list of servers, in a connect string. Its chroot, if it has one, is the client's.
+    ///
+    /// The client stays at its server where that is still one of them, unless it is of the surplus that servers added to
+    /// the list are to take over. That is thrown by the rule of ZooKeeper's client (`StaticHostProvider.updateServerList`,
+    /// ZOOKEEPER-1355): all clients that are told the same list spread evenly over it, and no more move than must. Who
+    /// moves keeps the session; it reconnects as after a lost connection, so its requests in flight end as
+    /// `ConnectionLost`. Servers are told apart by scheme, name and port as they are written.
+    ///
+    /// # Errors
+    ///
+    /// A string that is none, or one with another chroot; `NoTls` and `SaslWithoutTls` as for
+    /// [`Connector::connect`](crate::Connector::connect). Nothing changes then.
+    pub fn update_hosts(&self, connect: &str) -> Result<(), ConnectError> {
+        let address: Address = connect.parse()?;
+        if !address.chroot.is_root() && address.chroot != *self.client.root() {
+            return Err(AddressError::OtherChroot(address.chroot).into());
+        }
+        self.protection.check(&address.hosts)?;
+        let mut hosts = address.hosts;
+        hosts.shuffle(&mut rand::rng());
+        let driver = self.shared().state.with(|state| {
+            state.hosts = Some(hosts);
+            state.driver.take()
+        });
+        driver.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
         &self.client.inner().0.shared
     }
 }
@@ -146,6 +211,9 @@ pub(crate) struct State {
     pub(crate) machine: Machine<Slot, WatchCell>,
     /// The driver's, while it sleeps.
     pub(crate) driver: Option<Waker>,
+    pub(crate) room: Room,
+    /// Those that are to take the place of the driver's.
+    pub(crate) hosts: Option<Vec<Host>>,
 }
 
 struct Current {
@@ -162,7 +230,7 @@ impl Shared {
         let none = Current::new(SessionId(0), Duration::ZERO, client, &attempts);
         drop(none.cell.set(SessionState::Lost));
         Self {
-            state: StdMutex::new(State { machine, driver: None }),
+            state: StdMutex::new(State { machine, driver: None, room: Room::default(), hosts: None }),
             session: StdMutex::new(none),
             first_session: OneShot::new(),
             last_error: StdMutex::new("no answer".into()),

@@ -1,5 +1,6 @@
 //! Options, and the first connection.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tracing::Instrument;
 
 use crate::client::{NoSession, Shared, Slot, TokioClient, WatchCell};
 use crate::driver::Driver;
-use crate::{Address, AddressError, Dial, Host, Scheme, TcpDial};
+use crate::protection::Protection;
+use crate::{Address, AddressError, Dial, TcpDial};
 
 /// Connects to the servers of a connect string, with the default options.
 ///
@@ -30,9 +32,11 @@ pub struct Connector {
     patience: Duration,
     max_backoff: Duration,
     max_in_flight: usize,
+    request_timeout: Option<Duration>,
     max_reply: usize,
     read_only: bool,
     resume: Option<SessionCredentials>,
+    has_thread: bool,
     dial: Arc<dyn Dial>,
     #[cfg(feature = "tls")]
     tls: Option<crate::Tls>,
@@ -47,6 +51,9 @@ pub enum ConnectError {
     /// The connect string is none.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// There is no [thread of its own](Connector::dedicated_thread) to be had for the driver.
+    #[error("no thread for the driver: {0}")]
+    Thread(Arc<str>),
     /// No server gave the client a session in time.
     #[error("no session with {hosts} within {patience:?}: {last}")]
     Unreachable {
@@ -98,9 +105,11 @@ impl Connector {
             patience: Duration::from_secs(10),
             max_backoff: Duration::from_secs(2),
             max_in_flight: 10_000,
+            request_timeout: None,
             max_reply: 4 << 20,
             read_only: false,
             resume: None,
+            has_thread: false,
             dial: Arc::new(TcpDial),
             #[cfg(feature = "tls")]
             tls: None,
@@ -122,17 +131,56 @@ impl Connector {
         self
     }
 
-    /// The longest pause between two dials. Each is drawn at random from 0 to a bound that doubles from 50 ms up to
-    /// this. The default is 2 seconds.
+    /// The longest pause between two dials, at least a millisecond; the default is 2 seconds. While there is a session, a sixth
+    /// of its timeout is the longest in any case, so that it is not lost to a pause.
+    ///
+    /// After a lost connection the first pause is drawn at random from 0 to half of this (at most a second), each further
+    /// one from the upper half of a bound that doubles from there up to this. The pauses become short again by a connection
+    /// that lives for as long as this, and not by one that was merely accepted. So of a client there are **at most two
+    /// dials at once, and then one in half of this** (at most a second), whatever servers do: with the default one per
+    /// second, or, at a session timeout of 10 seconds, per 0.83 seconds. A crowd of clients that lost its server comes back
+    /// spread over this time, or over half of it where the next server is there at once.
+    ///
+    /// Where few clients share a server and being back at once matters more, take less: with 50 ms the first dial is
+    /// 12 ms away on average, and there are at most 40 per second.
     pub fn max_backoff(mut self, pause: Duration) -> Self {
-        self.max_backoff = pause;
+        self.max_backoff = pause.max(Duration::from_millis(1));
         self
     }
 
     /// How many requests may wait for an answer; more are refused as `Overloaded`. Releases are not counted. The default
-    /// is 10,000.
+    /// is 10,000. [`TokioClient::ready`] waits for room.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = requests;
+        self
+    }
+
+    /// How long a request may wait for its answer, from its submission. The default is no limit: a request ends with its
+    /// answer, its connection or its session.
+    ///
+    /// One that was not sent by then, because there was no connection, ends as [`NotSent`](herdless_core::Error::NotSent): it
+    /// will not be. One that was sent ends as [`TIMED_OUT`](herdless_core::Error::TIMED_OUT): it may or may not have
+    /// happened, or still happen. Only its caller is told; the connection goes on, where ZooKeeper's own client drops it
+    /// (`zookeeper.request.timeout`) and makes every other request uncertain too, at a server that is just slow. A server
+    /// that is dead is found by its silence, with this or without. Until its answer comes, the request takes part in
+    /// [`max_in_flight`](Self::max_in_flight), and if its caller has gone, the answer still goes to where it is to go
+    /// ([`Response::on_abandon`](herdless_core::Response::on_abandon)).
+    ///
+    /// Recipes deal with it as with a lost connection where they write, and pass it on where they read. Clean-up
+    /// (releases, searches, the close) and `authenticate` have no limit.
+    pub fn request_timeout(mut self, limit: Duration) -> Self {
+        self.request_timeout = Some(limit);
+        self
+    }
+
+    /// Runs the driver on a thread of its own, named `herdless`, with a runtime of its own. Then pings go out, and guards stay
+    /// valid, while the caller's runtime is kept busy ([what the driver needs](crate#what-the-driver-needs)), and after
+    /// that runtime has ended.
+    ///
+    /// The thread ends when the client is closed or its last clone dropped: at once where the server answers, otherwise
+    /// with the session. Dropping a client never waits for it. A request costs two changes of thread more.
+    pub fn dedicated_thread(mut self) -> Self {
+        self.has_thread = true;
         self
     }
 
@@ -206,23 +254,12 @@ impl Connector {
         false
     }
 
-    /// Whether TLS is spoken to this host.
-    fn is_encrypted(&self, host: &Host) -> bool {
-        self.has_tls() && host.scheme != Some(Scheme::Tcp)
-    }
-
-    /// What is asked for fits together.
-    fn check(&self) -> Result<(), ConnectError> {
-        for host in self.address.hosts.iter().filter(|host| !self.is_encrypted(host)) {
-            if host.scheme == Some(Scheme::Tls) {
-                return Err(ConnectError::NoTls { host: host.to_string() });
-            }
-            #[cfg(feature = "sasl")]
-            if self.sasl.as_ref().is_some_and(|sasl| !sasl.is_allowed_without_tls()) {
-                return Err(ConnectError::SaslWithoutTls { host: host.to_string() });
-            }
-        }
-        Ok(())
+    fn protection(&self) -> Protection {
+        #[cfg(feature = "sasl")]
+        let needs_tls = self.sasl.as_ref().is_some_and(|sasl| !sasl.is_allowed_without_tls());
+        #[cfg(not(feature = "sasl"))]
+        let needs_tls = false;
+        Protection { has_tls: self.has_tls(), needs_tls }
     }
 
     fn dialler(&self) -> Arc<dyn Dial> {
@@ -256,13 +293,14 @@ impl Connector {
     ///
     /// [`ConnectError::Unreachable`] with the last cause, when there is no session in time;
     /// [`ConnectError::SessionExpired`] when the one to be taken over is no more, and no other is opened then; `NoTls`,
-    /// `SaslWithoutTls` and `AuthFailed` as they say.
+    /// `SaslWithoutTls`, `AuthFailed` and `Thread` as they say.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime with time and I/O enabled.
     pub async fn connect(self) -> Result<TokioClient, ConnectError> {
-        self.check()?;
+        let protection = self.protection();
+        protection.check(&self.address.hosts)?;
         let mut hosts = self.address.hosts.clone();
         hosts.shuffle(&mut rand::rng());
         let config = Config {
@@ -272,6 +310,7 @@ impl Connector {
             connect_timeout: (self.session_timeout / 6).max(Duration::from_millis(200)),
             max_backoff: self.max_backoff,
             max_in_flight: self.max_in_flight,
+            request_timeout: self.request_timeout,
             max_reply: self.max_reply,
             read_only: self.read_only,
         };
@@ -279,9 +318,19 @@ impl Connector {
         let connect_timeout = config.connect_timeout;
         let wanted = self.resume.as_ref().map(SessionCredentials::id);
         let shared = Arc::new(Shared::new(self.machine(config)));
-        let driver = Driver::new(shared.clone(), self.dialler(), hosts, connect_timeout);
-        let client = TokioClient::new(Chroot::new(crate::client::Handle::new(shared.clone()), self.address.chroot));
-        tokio::spawn(driver.instrument(tracing::debug_span!("herdless", hosts = names)));
+        let span = tracing::debug_span!("herdless", hosts = names);
+        let driver = {
+            let (shared, dial) = (shared.clone(), self.dialler());
+            // Its timer is bound to the runtime that it is made on.
+            async move { Driver::new(shared, dial, hosts, connect_timeout).await }.instrument(span)
+        };
+        let handle = Chroot::new(crate::client::Handle::new(shared.clone()), self.address.chroot);
+        let client = TokioClient::new(handle, protection);
+        if self.has_thread {
+            run_on_thread(driver).map_err(|error| ConnectError::Thread(error.to_string().into()))?;
+        } else {
+            tokio::spawn(driver);
+        }
         // Goes before the client, which would close the session.
         let mut leaving = Leaving(wanted.map(|_| shared.clone()));
         let outcome = tokio::time::timeout(self.patience, shared.first_session()).await;
@@ -313,4 +362,14 @@ impl Drop for Leaving {
             shared.detach();
         }
     }
+}
+
+fn run_on_thread(driver: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let run = move || {
+        runtime.block_on(driver);
+        // A look-up of a name may be under way, which nobody waits for.
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new().name("herdless".into()).spawn(run).map(drop)
 }

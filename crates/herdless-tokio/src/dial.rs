@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use rand::seq::SliceRandom;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -21,16 +23,58 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     async fn dial(&self, host: &Host) -> io::Result<Box<dyn Stream>>;
 }
 
-/// Plain TCP. Names are looked up anew at each dial, and all their addresses are tried.
+/// Plain TCP. Names are looked up anew at each dial, and all their addresses are tried, each time in another random order: so
+/// the clients spread over the servers behind one name, and an address where nobody answers at all costs some dials and
+/// not every one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpDial;
 
 #[async_trait]
 impl Dial for TcpDial {
     async fn dial(&self, host: &Host) -> io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
+        let addresses = tokio::net::lookup_host((host.name.as_str(), host.port)).await?;
+        let stream = connect_any(addresses.collect()).await?;
         // Requests are batched here already; a delayed one only waits.
         stream.set_nodelay(true)?;
         Ok(Box::new(stream))
+    }
+}
+
+async fn connect_any(mut addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    addresses.shuffle(&mut rand::rng());
+    TcpStream::connect(&addresses[..]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_several_addresses_each_is_the_first_at_times_and_a_dead_one_does_not_matter() {
+        let listeners =
+            [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        addresses.push(gone.local_addr().unwrap());
+        drop(gone);
+        let mut reached = BTreeSet::new();
+        // That one is never reached is as likely as 1 in 2^60.
+        for _ in 0..60 {
+            reached.insert(connect_any(addresses.clone()).await.unwrap().peer_addr().unwrap());
+        }
+        assert!(reached.iter().eq(addresses[..2].iter().collect::<BTreeSet<_>>()));
+        assert!(connect_any(Vec::new()).await.is_err(), "a name without an address is an error and no panic");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (name, port) = ("localhost".into(), listener.local_addr().unwrap().port());
+        let host = Host { name, port, scheme: None };
+        assert!(TcpDial.dial(&host).await.is_ok());
     }
 }

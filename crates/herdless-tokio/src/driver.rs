@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use herdless_core::{Answer, Error, Mutex, Notice, NoticeQueue, SessionState, Watch, WatchStream};
 use herdless_proto::client::{Event, Machine, StreamId};
-use tokio::io::AsyncReadExt;
+use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
 use crate::client::{NoSession, Shared, Slot, WatchCell, now};
@@ -74,11 +76,24 @@ impl Driver {
         }
     }
 
+    /// The machine names hosts by their place in the list. So the list changes only here, between two steps, when what the
+    /// machine has said about the old one has been understood.
+    fn update_hosts(&mut self) {
+        let now = now();
+        self.shared.state.with(|state| {
+            if let Some(new) = state.hosts.take() {
+                let kept: Vec<_> = new.iter().map(|host| self.hosts.iter().position(|old| old == host)).collect();
+                state.machine.update_hosts(now, &kept, rand::random());
+                self.hosts = new;
+            }
+        });
+    }
+
     /// Lets the machine do something, then takes what it wants done: events, bytes, a deadline. What is known is told
     /// with no lock held.
     fn step(&mut self, cx: &Context<'_>, f: impl FnOnce(&mut Machine<Slot, WatchCell>, Instant, &mut BytesMut)) {
         let now = now();
-        let (deadline, lease) = self.shared.state.with(|state| {
+        let (deadline, lease, with_room) = self.shared.state.with(|state| {
             f(&mut state.machine, now, &mut self.reading);
             if state.machine.is_sweep_due() {
                 state.machine.sweep_watches(now, |watch| !watch.is_abandoned());
@@ -90,8 +105,9 @@ impl Driver {
             if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 state.driver = Some(cx.waker().clone());
             }
-            (state.machine.poll_timeout(), state.machine.lease())
+            (state.machine.poll_timeout(), state.machine.lease(), state.next_with_room())
         });
+        with_room.into_iter().for_each(Waker::wake);
         while let Some(event) = self.events.pop_front() {
             self.tell(event, lease);
         }
@@ -123,6 +139,9 @@ impl Driver {
                 });
                 token.put(answer).run();
             }
+            // An outcome that nobody waits for goes to the undo, which does better with the one that is still to come.
+            Event::Overdue { token } if token.is_abandoned() => {}
+            Event::Overdue { token } => token.put(Err(Error::TIMED_OUT)).run(),
             Event::Noticed { streams, notice } => self.notice(&streams, &notice),
             Event::Fired { watches, outcome } => {
                 for watch in watches {
@@ -177,7 +196,7 @@ impl Driver {
         }
     }
 
-    fn start_dial(&mut self, host: usize, pause: Duration) {
+    fn start_dial(&mut self, host: usize, pause: RangeInclusive<Duration>) {
         self.reading.clear();
         self.writing.clear();
         self.unflushed = false;
@@ -185,7 +204,7 @@ impl Driver {
         // What nobody waits for is not re-armed.
         self.shared.state.with(|state| state.machine.sweep_watches(now(), |watch| !watch.is_abandoned()));
         let (dial, host, limit) = (self.dial.clone(), self.hosts[host].clone(), self.connect_timeout);
-        let pause = rand::random_range(Duration::ZERO..=pause);
+        let pause = rand::random_range(pause);
         self.link = Link::Dialing(Box::pin(async move {
             tokio::time::sleep(pause).await;
             tracing::debug!(%host, ?pause, "dialling");
@@ -251,7 +270,7 @@ impl Driver {
                     Ok(wrote) => wrote,
                     Err(error) => {
                         // A peer that hangs up may have said why, in an alert of TLS.
-                        let said = match pin!(stream.read_buf(&mut self.reading)).poll(cx) {
+                        let said = match read(cx, stream, &mut self.reading) {
                             Poll::Ready(Err(said)) => said,
                             _ => error,
                         };
@@ -259,8 +278,7 @@ impl Driver {
                         return true;
                     }
                 };
-                self.reading.reserve(READ_CHUNK);
-                match pin!(stream.read_buf(&mut self.reading)).poll(cx) {
+                match read(cx, stream, &mut self.reading) {
                     Poll::Pending => wrote,
                     Poll::Ready(Ok(0)) => {
                         self.disconnected(cx, &"closed by the server");
@@ -269,6 +287,7 @@ impl Driver {
                     Poll::Ready(Ok(_)) => {
                         let mut broken = None;
                         self.step(cx, |machine, now, reading| broken = machine.receive(now, reading).err());
+                        release(&mut self.reading);
                         if let Some(error) = broken {
                             tracing::warn!(%error, "protocol error");
                             self.disconnected(cx, &error);
@@ -282,6 +301,24 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+/// Reads what has arrived, up to a chunk. The bytes come over the stack: a buffer for the largest read at each of a
+/// thousand clients, most of which are idle, would be most of their memory.
+fn read(cx: &mut Context<'_>, stream: &mut dyn Stream, bytes: &mut BytesMut) -> Poll<io::Result<usize>> {
+    let mut chunk = [const { MaybeUninit::uninit() }; READ_CHUNK];
+    let mut chunk = ReadBuf::uninit(&mut chunk);
+    Pin::new(stream).poll_read(cx, &mut chunk).map_ok(|()| {
+        bytes.extend_from_slice(chunk.filled());
+        chunk.filled().len()
+    })
+}
+
+/// Gives back what a large message has left behind.
+fn release(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.capacity() > READ_CHUNK {
+        *buffer = BytesMut::new();
     }
 }
 
@@ -310,6 +347,7 @@ fn write(
             Poll::Ready(Err(error)) => return Err(error),
         }
     }
+    release(bytes);
     *unflushed |= wrote;
     if *unflushed && let Poll::Ready(flushed) = Pin::new(stream).poll_flush(cx) {
         flushed?;
@@ -323,6 +361,7 @@ impl Future for Driver {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.update_hosts();
         this.step(cx, |_, _, _| {});
         loop {
             if this.is_closed {
@@ -349,10 +388,12 @@ impl Future for Driver {
 impl Drop for Driver {
     /// The runtime is going down: whoever waits is told.
     fn drop(&mut self) {
-        self.shared.state.with(|state| {
+        let waiting = self.shared.state.with(|state| {
             state.machine.abort();
             state.machine.swap_events(&mut self.events);
+            state.next_with_room()
         });
+        waiting.into_iter().for_each(Waker::wake);
         while let Some(event) = self.events.pop_front() {
             if !matches!(event, Event::Dial { .. }) {
                 self.tell(event, None);
@@ -371,7 +412,7 @@ mod tests {
     use herdless_proto::client::Config;
     use herdless_proto::codec::ConnectResponse;
     use herdless_proto::server::{self, Incoming};
-    use tokio::io::{AsyncWriteExt, BufStream};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
     use tokio::net::{TcpListener, TcpStream};
 
     use crate::Connector;
@@ -420,6 +461,7 @@ mod tests {
             connect_timeout: minute,
             max_backoff: minute,
             max_in_flight: 1,
+            request_timeout: None,
             max_reply: 1,
             read_only: false,
         });

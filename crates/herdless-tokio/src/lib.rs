@@ -12,8 +12,16 @@
 //! ```
 //!
 //! Everything that needs thought is in `herdless-proto`; here are the socket, the clock, the dice and one task. The
-//! task (the *driver*) runs on the runtime that `connect` was called on. It must get to run: while it does not, no
-//! ping is sent, and guards turn invalid as they should.
+//! task (the *driver*) runs on the runtime that `connect` was called on.
+//!
+//! # What the driver needs
+//!
+//! The driver has to be polled once in a third of the session timeout, when a ping is due. A runtime all of whose threads are
+//! kept busy for more than two thirds of it (computing, blocking I/O, a lock of std that is waited for) costs the session.
+//! That is noticed without the driver: a guard's `is_valid` compares the clock with the time until which the server must
+//! keep the session, so it is false at the first look after such a pause. Where such pauses happen,
+//! [`Connector::dedicated_thread`] gives the driver a thread of its own, and the session outlives them. (What a process
+//! that is stopped, or a machine that sleeps, takes away, no thread brings back.)
 
 #![cfg(not(loom))]
 
@@ -23,6 +31,8 @@ mod connector;
 mod dial;
 mod driver;
 mod probe;
+mod protection;
+mod room;
 #[cfg(feature = "sasl")]
 mod sasl;
 mod time;

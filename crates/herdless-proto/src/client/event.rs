@@ -1,5 +1,6 @@
 //! What goes into the machine at the start, and what comes out of it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use herdless_core::{Error, Notice, Reply, SessionId, WatchEvent};
@@ -16,10 +17,13 @@ pub struct Config {
     pub session_timeout: Duration,
     /// How long a handshake may take.
     pub connect_timeout: Duration,
-    /// The longest pause between two dials.
+    /// The longest pause between two dials. While there is a session, no pause is longer than a sixth of its timeout: it is
+    /// not to be lost to a pause.
     pub max_backoff: Duration,
     /// How many requests may wait for an answer, clean-up not counted.
     pub max_in_flight: usize,
+    /// How long a request may wait for its answer, clean-up and identities not counted.
+    pub request_timeout: Option<Duration>,
     /// The largest reply that is read, in bytes.
     pub max_reply: usize,
     /// Whether a server without a majority will do, until one that has it is found.
@@ -45,13 +49,14 @@ pub struct Counters {
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a driver has to deal with each")]
 pub enum Event<T, W> {
-    /// Drop the stream if there is one; after a random part of `pause`, dial this host. Then call
+    /// Drop the stream if there is one, or give up the dial under way; after a pause drawn from `pause`, dial this host. Then
+    /// call
     /// [`connected`](super::Machine::connected) or [`disconnected`](super::Machine::disconnected).
     Dial {
         /// The index of the host.
         host: usize,
-        /// The upper bound of the pause.
-        pause: Duration,
+        /// The shortest and the longest pause.
+        pause: RangeInclusive<Duration>,
     },
     /// A server gave the client a new session, or the one that it was to take over.
     Opened {
@@ -98,6 +103,12 @@ pub enum Event<T, W> {
         /// The stream of events that an `AddWatch` has begun, until it ends or is given up
         /// ([`unwatch`](super::Machine::unwatch)).
         stream: Option<StreamId>,
+    },
+    /// A request that was sent has no answer after [`Config::request_timeout`]. Its [`Reply`](Self::Reply) is still to
+    /// come; until then it is open whether it has taken effect.
+    Overdue {
+        /// What was given with the request.
+        token: T,
     },
     /// Streams have something to tell, or ended with this error.
     Noticed {

@@ -1,5 +1,6 @@
 //! The client's end: one session over as many connections as it takes.
 
+mod balance;
 mod credentials;
 mod errand;
 mod event;

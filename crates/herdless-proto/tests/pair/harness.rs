@@ -41,6 +41,7 @@ pub(crate) enum Seen {
     Lost,
     Closed,
     Reply(u32, Result<Reply, Error>),
+    Overdue(u32),
     Fired(Vec<u32>, Result<WatchEvent, Error>),
     /// To streams, by the tokens of the requests that began them.
     Noticed(Vec<u32>, Result<Notice, Error>),
@@ -101,6 +102,8 @@ pub(crate) struct World {
     pub(crate) base: Instant,
     pub(crate) torn: Torn,
     pub(crate) latency: Duration,
+    /// Whether the transport draws the shortest pauses and not the longest.
+    pub(crate) hasty: bool,
     /// Whether dials succeed.
     pub(crate) reachable: bool,
     /// Hosts that nobody answers at, whatever `reachable` says.
@@ -164,6 +167,7 @@ pub(crate) fn config() -> Config {
         connect_timeout: Duration::from_secs(2),
         max_backoff: Duration::from_millis(400),
         max_in_flight: 100,
+        request_timeout: None,
         max_reply: 1 << 20,
         read_only: false,
     }
@@ -183,6 +187,7 @@ impl World {
             base,
             torn: Torn::Random,
             latency: Duration::from_millis(1),
+            hasty: false,
             reachable: true,
             dead_hosts: Vec::new(),
             silent: false,
@@ -321,6 +326,14 @@ impl World {
         for session in std::mem::take(&mut self.sessions).into_keys() {
             self.end_session(session);
         }
+    }
+
+    /// Gives the client another list of hosts. A dial that is under way is replaced where the client wants another.
+    pub(crate) fn update_hosts(&mut self, kept: &[Option<usize>], random: u64) {
+        let dial = self.dial.take();
+        self.client.update_hosts(self.now, kept, random);
+        self.pump();
+        self.dial = self.dial.or(dial);
     }
 
     /// Lets the wire run until nothing is on it; timers do not.
@@ -499,6 +512,7 @@ impl World {
                     self.drop_conn();
                     self.probe = None;
                     assert!(self.dial.is_none(), "one dial at a time");
+                    let pause = if self.hasty { *pause.start() } else { *pause.end() };
                     self.dial = Some((self.now + pause, host));
                     Seen::Dial(host)
                 }
@@ -532,6 +546,10 @@ impl World {
                     self.marks.extend(watch.map(|mark| (mark, token)));
                     self.streams.extend(stream.map(|id| (id, token)));
                     Seen::Reply(token, outcome)
+                }
+                Event::Overdue { token } => {
+                    assert_eq!(self.answers[&token], None, "{token} has its answer");
+                    Seen::Overdue(token)
                 }
                 Event::Noticed { streams, notice } => {
                     let tokens = streams.iter().map(|id| self.streams[id]).collect();

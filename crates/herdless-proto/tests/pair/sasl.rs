@@ -151,7 +151,7 @@ impl World {
 
 fn in_words(event: Event<u32, ()>) -> String {
     match event {
-        Event::Dial { pause, .. } => format!("dial {}ms", pause.as_millis()),
+        Event::Dial { pause, .. } => format!("dial {}ms", pause.end().as_millis()),
         Event::Probe { .. } => "probe".into(),
         Event::Opened { id, .. } => format!("opened {}", id.0),
         Event::Resumed { .. } => "resumed".into(),
@@ -160,6 +160,7 @@ fn in_words(event: Event<u32, ()>) -> String {
         Event::Closed { .. } => "closed".into(),
         Event::Reply { token, outcome: Err(error), .. } => format!("{token}: {error}"),
         Event::Reply { token, .. } => format!("{token}: ok"),
+        Event::Overdue { token } => format!("{token}: overdue"),
         Event::Noticed { streams, .. } => format!("noticed {}", streams.len() as StreamId),
         Event::Fired { watches, .. } => format!("fired {}", watches.len()),
     }
@@ -194,7 +195,7 @@ fn on_the_next_connection_it_is_proven_again_before_identities_watches_and_reque
 
     world.client.disconnected(now);
     world.client.submit(now, get("/a"), 2).unwrap();
-    assert_eq!(world.told(), ["suspended", "dial 50ms"]);
+    assert_eq!(world.told(), ["suspended", "dial 200ms"]);
     assert_eq!(world.greet().session_id, SESSION.0);
     world.prove();
     assert_eq!(world.told(), ["resumed"]);
@@ -228,7 +229,7 @@ fn who_is_not_believed_later_loses_the_session() {
     world.greet();
     let (xid, _) = world.word();
     world.refuse(xid, AUTH_FAILED);
-    assert_eq!(world.told(), ["suspended", "dial 50ms", "lost", "closed"]);
+    assert_eq!(world.told(), ["suspended", "dial 200ms", "lost", "closed"]);
 }
 
 #[test]
@@ -261,7 +262,7 @@ fn a_connection_lost_meanwhile_is_made_up_for_at_a_growing_pause() {
         world.client.disconnected(world.now);
         dials.extend(world.told());
     }
-    assert_eq!(dials, ["dial 50ms", "dial 100ms", "dial 200ms", "dial 400ms"]);
+    assert_eq!(dials, ["dial 200ms", "dial 400ms", "dial 400ms", "dial 400ms"]);
     world.greet();
     world.prove();
     assert_eq!(world.told(), ["opened 7"], "told once, and not as one that goes on");
@@ -277,7 +278,7 @@ fn a_server_that_falls_silent_is_given_up_as_in_a_handshake() {
     world.client.handle_timeout(due - Duration::from_nanos(1));
     assert!(world.told().is_empty());
     world.client.handle_timeout(due);
-    assert_eq!(world.told(), ["dial 50ms"]);
+    assert_eq!(world.told(), ["dial 200ms"]);
 }
 
 #[test]
@@ -288,7 +289,7 @@ fn a_session_that_ends_before_it_was_told_takes_nothing_with_it() {
     world.client.disconnected(world.now);
     world.now += 4 * THIRD;
     world.client.handle_timeout(world.now);
-    assert_eq!(world.told(), ["dial 50ms"]);
+    assert_eq!(world.told(), ["dial 200ms"]);
     assert_eq!(world.greet().session_id, 0, "a new one is asked for");
     world.prove();
     assert_eq!(world.told(), ["opened 7"]);
@@ -303,7 +304,7 @@ fn an_answer_to_something_else_breaks_the_connection() {
     let error = world.challenge(xid + 1, b"who?").unwrap_err();
     assert_eq!(error, LinkError::OutOfOrder { got: xid + 1, expected: Some(xid) });
     world.client.disconnected(world.now);
-    assert_eq!(world.told(), ["dial 50ms"], "and is no reason to give the client up");
+    assert_eq!(world.told(), ["dial 200ms"], "and is no reason to give the client up");
 }
 
 #[test]
@@ -333,7 +334,7 @@ fn a_session_that_is_taken_over_is_this_one_or_none() {
     world.client.disconnected(world.now);
     world.now += 4 * THIRD;
     world.client.handle_timeout(world.now);
-    assert_eq!(world.told(), ["dial 50ms"]);
+    assert_eq!(world.told(), ["dial 200ms"]);
     let hello = world.greet_with(SessionId(8));
     assert_eq!((hello.session_id, hello.last_zxid_seen), (SESSION.0, 9));
     assert_eq!(world.told(), ["closed"]);

@@ -236,7 +236,7 @@ impl<C: Client + Clone + 'static, T: Time + 'static> Lease<C, T> {
             self.time.sleep(self.max_hold / 3).await;
             match self.renew().await {
                 // A renewal that failed is made up for by the next one, or the lease ends.
-                Ok(()) | Err(Error::ConnectionLost | Error::Uncertain(_) | Error::Overloaded) => {}
+                Ok(()) | Err(Error::ConnectionLost | Error::Uncertain(_) | Error::NotSent | Error::Overloaded) => {}
                 Err(_) => return,
             }
         }

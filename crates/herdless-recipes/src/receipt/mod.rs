@@ -167,7 +167,9 @@ impl Attempt {
             // Taken back by now, or gone with the session.
             Ok(_) | Err(Error::MultiRefused { index: 0, .. }) => {}
             // A search is accepted at any time, so that it is also the wait until there is room for the rest.
-            Err(error) if is_lost(&error) || error == Error::Overloaded => drop(attempt.search(&undo)),
+            Err(error) if is_lost(&error) || matches!(error, Error::Overloaded | Error::NotSent) => {
+                drop(attempt.search(&undo))
+            }
             Err(Error::MultiRefused { refusal: Refusal::NodeExists, .. }) => {
                 if let Some(make) = &mut attempt.make {
                     make.restore.remove(0);

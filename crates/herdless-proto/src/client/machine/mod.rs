@@ -1,5 +1,6 @@
 //! The client machine.
 
+mod deadline;
 mod identity;
 mod read_only;
 mod receive;
@@ -67,6 +68,8 @@ pub struct Machine<T, W> {
     in_flight: VecDeque<InFlight<T>>,
     /// Submitted while no connection was up.
     waiting: VecDeque<Waiting<T>>,
+    /// When to look for requests that have waited for too long; at the latest when the next one has.
+    overdue_at: Option<Instant>,
     errands: BTreeMap<u64, (Errand, T)>,
     resumption: Resumption,
     next_errand: u64,
@@ -105,6 +108,8 @@ enum Purpose<T> {
     User {
         token: T,
         watch: WatchAsked,
+        /// When it has waited for too long, unless that was told already.
+        due: Option<Instant>,
     },
     Errand(u64),
     /// The machine's own, whose outcome changes nothing.
@@ -128,7 +133,7 @@ enum WatchAsked {
 }
 
 enum Waiting<T> {
-    Request(Request, T),
+    Request(Request, T, Option<Instant>),
     Errand(u64),
 }
 
@@ -156,6 +161,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             skip: 0,
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
+            overdue_at: None,
             errands: BTreeMap::new(),
             resumption: Resumption::default(),
             next_errand: 0,
@@ -190,8 +196,13 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 return Err((token, Error::Overloaded));
             }
             Err(Request::Auth(auth)) => return self.prove(auth, token),
-            Err(request) if self.is_up() => return self.send_user(now, request, token),
-            Err(request) => self.waiting.push_back(Waiting::Request(request, token)),
+            Err(request) => {
+                let due = self.due(now);
+                if self.is_up() {
+                    return self.send_user(now, request, token, due);
+                }
+                self.waiting.push_back(Waiting::Request(request, token, due));
+            }
         }
         Ok(())
     }
@@ -254,6 +265,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             self.events.push_back(Event::Suspended);
         }
         self.link = Link::Down;
+        self.hosts.disconnected(now, self.config.max_backoff);
         self.identities.disconnected();
         self.sasl.disconnected();
         self.streams.disconnected();
@@ -274,6 +286,40 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
         self.check_lease(now);
         self.dial();
+    }
+
+    /// The hosts are others from now on: `kept` tells of each which of the present ones it is. From `random`, drawn by the
+    /// caller from all numbers, the client decides whether it leaves its server, so that all clients spread evenly over the
+    /// new list: the rule of ZooKeeper's client (`StaticHostProvider.updateServerList`). It stays where it can. An empty
+    /// list changes nothing.
+    pub fn update_hosts(&mut self, now: Instant, kept: &[Option<usize>], random: u64) {
+        if kept.is_empty() || matches!(self.link, Link::Closed) {
+            return;
+        }
+        if !self.hosts.update(kept, random) {
+            // A search under way asks a host by its old number.
+            if self.is_read_only() {
+                self.begin_search();
+            }
+            return;
+        }
+        match self.link {
+            Link::Up(_) | Link::Handshake { .. } => self.disconnected(now),
+            // The host that is being dialled is none any more.
+            Link::Down | Link::Closed => self.dial(),
+        }
+    }
+
+    /// Whether one more request would be accepted.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is accepted any more, for this reason.
+    pub fn has_room(&self) -> Result<bool, Error> {
+        match self.closing {
+            true => Err(self.end.clone()),
+            false => Ok(self.ordinary() < self.config.max_in_flight),
+        }
     }
 
     /// Until when the server must keep the current session.
@@ -330,7 +376,9 @@ impl<T, W: Clone + Default> Machine<T, W> {
             return self.finish();
         }
         self.out.clear();
-        let (host, pause) = self.hosts.next(self.config.max_backoff);
+        let patience = self.session.as_ref().map(|session| session.timeout / 6);
+        let cap = patience.map_or(self.config.max_backoff, |patience| patience.min(self.config.max_backoff));
+        let (host, pause) = self.hosts.next(cap);
         self.events.push_back(Event::Dial { host, pause });
     }
 
@@ -402,7 +450,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             }
         }
         for waiting in std::mem::take(&mut self.waiting) {
-            if let Waiting::Request(_, token) = waiting {
+            if let Waiting::Request(_, token, _) = waiting {
                 self.answer(token, Err(error.clone()));
             }
         }

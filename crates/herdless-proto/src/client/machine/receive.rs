@@ -144,7 +144,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         let resumed = std::mem::replace(&mut session.is_told, true);
         self.link = Link::Up(Up::new(session.asked, now));
         self.taking_over = None;
-        self.hosts.accepted();
+        self.hosts.accepted(now);
         self.events.push_back(match resumed {
             true => Event::Resumed { timeout, is_read_only },
             false => Event::Opened { id, timeout, is_read_only },
@@ -164,8 +164,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
             match waiting {
                 Waiting::Errand(key) if self.holds_back(key) => self.waiting.push_back(Waiting::Errand(key)),
                 Waiting::Errand(key) => self.send_step(now, key),
-                Waiting::Request(request, token) => {
-                    if let Err((token, error)) = self.send_user(now, request, token) {
+                Waiting::Request(request, token, due) => {
+                    if let Err((token, error)) = self.send_user(now, request, token, due) {
                         self.answer(token, Err(error));
                     }
                 }
@@ -231,7 +231,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             self.renew_lease(entry.sent);
         }
         match entry.purpose {
-            Purpose::User { token, watch } => {
+            Purpose::User { token, watch, .. } => {
                 let (watch, stream) = match watch {
                     WatchAsked::Nothing => (None, None),
                     WatchAsked::Once { path, is_covered } => (self.leave_watch(now, path, is_covered, &outcome), None),

@@ -58,7 +58,13 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
     }
 
-    pub(super) fn send_user(&mut self, now: Instant, mut request: Request, token: T) -> Result<(), (T, Error)> {
+    pub(super) fn send_user(
+        &mut self,
+        now: Instant,
+        mut request: Request,
+        token: T,
+        due: Option<Instant>,
+    ) -> Result<(), (T, Error)> {
         let current = self.session.as_ref().map(|session| session.id);
         if request.session().is_some_and(|session| Some(session) != current) {
             return Err((token, Error::SessionExpired));
@@ -69,7 +75,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 if let WatchAsked::Staying(asked) = &watch {
                     self.streams.sent(asked);
                 }
-                self.in_flight.push_back(InFlight { xid, opcode, sent: now, purpose: Purpose::User { token, watch } });
+                let purpose = Purpose::User { token, watch, due };
+                self.in_flight.push_back(InFlight { xid, opcode, sent: now, purpose });
                 Ok(())
             }
             Err(error) => Err((token, error)),

@@ -18,6 +18,7 @@ fn connected() -> (Machine<u32, ()>, Server, Instant) {
         connect_timeout: TIMEOUT,
         max_backoff: TIMEOUT,
         max_in_flight: 100,
+        request_timeout: None,
         max_reply: MAX_FRAME,
         read_only: false,
     });

@@ -1,4 +1,4 @@
-//! What is due when.
+//! What a connection and a session have due.
 
 use std::time::Instant;
 
@@ -9,9 +9,7 @@ use super::Machine;
 use crate::codec::write_ping;
 
 impl<T, W: Clone + Default> Machine<T, W> {
-    /// When [`handle_timeout`](Self::handle_timeout) is due. It changes with every other call; a deadline that was
-    /// given earlier and is now too early does no harm.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn link_deadline(&self) -> Option<Instant> {
         match (&self.link, &self.session) {
             (Link::Up(up), Some(session)) => {
                 let dead = up.dead_at(session.timeout, session.lease);
@@ -26,9 +24,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
     }
 
-    /// Does what is due: a ping, the end of a connection that is silent, the end of a session that no server has
-    /// confirmed in time.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// A ping, the end of a connection that is silent, the end of a session that no server has confirmed in time.
+    pub(super) fn do_due(&mut self, now: Instant) {
         match (&mut self.link, &self.session) {
             (Link::Up(up), Some(session)) if now >= up.dead_at(session.timeout, session.lease) => {
                 self.disconnected(now)
