@@ -1,0 +1,36 @@
+//! What a client owes to others, and sees to over reconnects.
+
+use bytes::Bytes;
+
+use crate::{NodePath, SessionId, Zxid};
+
+/// Delete a node that this session made, and keep at it over reconnects until it is gone or the session is.
+///
+/// It is never blindly sent again: the parent may have been removed and made anew meanwhile, and the name may be
+/// somebody else's. After a lost connection the backend reads the node, compares `czxid`, and deletes only its own.
+/// The request does not count against the limit of requests in flight, so a release is never refused as overloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The node.
+    pub path: NodePath,
+    /// The change that created it.
+    pub czxid: Zxid,
+    /// The session that made it. Once the client has another, the request ends with
+    /// [`SessionExpired`](crate::Error::SessionExpired) and deletes nothing: the server has removed the node or will.
+    pub session: SessionId,
+    /// Whether to tell whoever watches the node's data that its *holder* leaves: the data is set in the same change,
+    /// so that the watch fires [`DataChanged`](crate::EventKind::DataChanged) and not `Deleted`.
+    pub hand_over: bool,
+}
+
+/// Look for an ephemeral node of this session by its data, after the answer to its creation was lost.
+///
+/// The backend catches up with the leader first, so "not found" means that the creation did not and will not happen.
+/// It survives reconnects and does not count against the limit of requests in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FindOwn {
+    /// What the node's path begins with: the path of the sequential create.
+    pub prefix: NodePath,
+    /// Its data, exactly.
+    pub data: Bytes,
+}
