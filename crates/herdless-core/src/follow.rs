@@ -278,11 +278,11 @@ async fn read_and_watch<C: Client, T: State>(client: &C, path: &NodePath) -> Res
     }
 }
 
-/// A read, or a sync, may be asked for any number of times.
+/// A read, or a sync, may be asked for any number of times. Where each request has a limit of time, that is the pause between two.
 async fn again<O: Operation>(ask: impl Fn() -> Call<O>) -> Result<O::Output, Error> {
     loop {
         match ask().await {
-            Err(Error::ConnectionLost) => {}
+            Err(Error::ConnectionLost | Error::NotSent | Error::TIMED_OUT) => {}
             outcome => return outcome,
         }
     }

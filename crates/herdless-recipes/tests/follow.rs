@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what is not a test here is a test's helper")]
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -162,6 +162,36 @@ async fn it_ends_with_what_cannot_be_helped() {
     client.close().await.unwrap();
     assert_eq!(next(&mut closed).map(|item| item.unwrap_err()), Some(Error::Closed));
     assert!(is_over(&mut closed));
+}
+
+/// A client whose next requests end with these errors, the last one first.
+#[derive(Clone)]
+struct Overdue {
+    client: Counting,
+    errors: Arc<Mutex<Vec<Error>>>,
+}
+
+impl Client for Overdue {
+    fn submit(&self, request: Request) -> Response {
+        match self.errors.lock().unwrap().pop() {
+            Some(error) => Response::ready(Err(error)),
+            None => self.client.submit(request),
+        }
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_was_not_answered_in_time_is_asked_again() {
+    let server = MemoryServer::new();
+    let client = Overdue { client: Counting::new(&server), errors: Arc::default() };
+    *client.errors.lock().unwrap() = vec![Error::TIMED_OUT, Error::NotSent, Error::ConnectionLost];
+    let mut states = client.follow_existence(&path("/"));
+    assert!(state(&mut states).is_some());
+    assert_eq!(client.client.requests(), ["exists"]);
 }
 
 /// A client whose watches never fire, while it is so.
