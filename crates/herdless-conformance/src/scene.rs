@@ -112,7 +112,11 @@ async fn remove<C: Client>(client: &C, root: &NodePath) {
         match client.delete(&path, Version::ANY).await {
             Ok(()) | Err(Error::Refused(Refusal::NoNode)) => {}
             Err(Error::Refused(Refusal::NotEmpty)) => {
-                let names = client.children(&path).await.map_or_else(|_| Vec::new(), |(names, _)| names);
+                let names = match client.children(&path).await {
+                    Ok((names, _)) => names,
+                    Err(Error::Refused(Refusal::NoNode)) => Vec::new(),
+                    Err(error) => panic!("what is below {path} cannot be removed: {error}"),
+                };
                 left.push(path.clone());
                 left.extend(names.iter().map(|name| path.child(name).expect("a name that the server has")));
             }
