@@ -334,7 +334,7 @@ async fn nobody_proclaims_once_the_leadership_is_lost() {
         let (before, _) = client.get(&path()).await.unwrap();
         server.expire(&client.client);
         assert!(!leadership.is_valid());
-        assert_eq!(leadership.proclaim("late").await, Err(Error::Refused(Refusal::NoNode)));
+        assert_eq!(leadership.proclaim("late").await, Err(Error::SessionExpired));
         assert_eq!(client.get(&path()).await.unwrap().0, before, "nothing was written");
     }
     let leadership = election.campaign().await.unwrap();
