@@ -8,14 +8,14 @@ use super::Fired;
 
 type Table = BTreeMap<NodePath, BTreeSet<SessionId>>;
 
-/// Four tables: data watches (left by reads of data, and by `exists` in either case) and child watches, which fire once, and
-/// those that stay, of one node and of all below it.
+/// A table for each kind: data watches (left by reads of data, and by `exists` in either case) and child watches, which fire
+/// once, and those that stay, of one node (its data and its children apart, as either may be taken away) and of all below it.
 ///
 /// A session that left several is told of each change once. Apache ZooKeeper keeps one mode for each path and connection
 /// before 3.9, so that there a one-shot watch takes the place of one that stays (ZOOKEEPER-4466); here it does not.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    tables: [Table; 4],
+    tables: [Table; 5],
     /// What each session watches, so that a session that ends need not be searched for.
     by_session: BTreeMap<SessionId, BTreeSet<(Kind, NodePath)>>,
 }
@@ -24,33 +24,38 @@ pub(super) struct Watches {
 pub(super) enum Kind {
     Data,
     Children,
-    Persistent,
+    PersistentData,
+    PersistentChildren,
     Recursive,
 }
 
-impl From<WatchKind> for Kind {
+/// The kinds that a watch is of.
+pub(super) struct Kinds(&'static [Kind]);
+
+impl From<WatchKind> for Kinds {
     fn from(kind: WatchKind) -> Self {
-        match kind {
-            WatchKind::Data | WatchKind::Exists => Self::Data,
-            WatchKind::Children => Self::Children,
-        }
+        Self(match kind {
+            WatchKind::Data | WatchKind::Exists => &[Kind::Data],
+            WatchKind::Children => &[Kind::Children],
+        })
     }
 }
 
-impl From<AddWatchMode> for Kind {
+impl From<AddWatchMode> for Kinds {
     fn from(mode: AddWatchMode) -> Self {
-        match mode {
-            AddWatchMode::Persistent => Self::Persistent,
-            AddWatchMode::PersistentRecursive => Self::Recursive,
-        }
+        Self(match mode {
+            AddWatchMode::Persistent => &[Kind::PersistentData, Kind::PersistentChildren],
+            AddWatchMode::PersistentRecursive => &[Kind::Recursive],
+        })
     }
 }
 
 impl Watches {
-    pub(super) fn add(&mut self, session: SessionId, kind: impl Into<Kind>, path: &NodePath) {
-        let kind = kind.into();
-        self.table(kind).entry(path.clone()).or_default().insert(session);
-        self.by_session.entry(session).or_default().insert((kind, path.clone()));
+    pub(super) fn add(&mut self, session: SessionId, kinds: impl Into<Kinds>, path: &NodePath) {
+        for &kind in kinds.into().0 {
+            self.table(kind).entry(path.clone()).or_default().insert(session);
+            self.by_session.entry(session).or_default().insert((kind, path.clone()));
+        }
     }
 
     pub(super) fn forget(&mut self, session: SessionId) {
@@ -78,21 +83,28 @@ impl Watches {
 
     fn left(&self, session: SessionId, path: &NodePath, of: WatcherType) -> Vec<Kind> {
         let kinds: &[Kind] = match of {
-            WatcherType::Children => &[Kind::Children, Kind::Persistent],
-            WatcherType::Data => &[Kind::Data, Kind::Persistent, Kind::Recursive],
-            WatcherType::Any => &[Kind::Data, Kind::Children, Kind::Persistent, Kind::Recursive],
+            WatcherType::Children => &[Kind::Children, Kind::PersistentChildren],
+            WatcherType::Data => &[Kind::Data, Kind::PersistentData, Kind::Recursive],
+            WatcherType::Any => {
+                &[Kind::Data, Kind::Children, Kind::PersistentData, Kind::PersistentChildren, Kind::Recursive]
+            }
         };
         let has =
             |kind: &Kind| self.tables[*kind as usize].get(path).is_some_and(|sessions| sessions.contains(&session));
         kinds.iter().copied().filter(has).collect()
     }
 
+    /// How many watches were left; one that stays on a node counts once, although it is of two kinds.
     pub(super) fn len(&self) -> usize {
-        self.by_session.values().map(BTreeSet::len).sum()
+        let is_second_half = |watched: &BTreeSet<(Kind, NodePath)>, (kind, path): &(Kind, NodePath)| {
+            *kind == Kind::PersistentChildren && watched.contains(&(Kind::PersistentData, path.clone()))
+        };
+        let count = |watched: &BTreeSet<_>| watched.iter().filter(|entry| !is_second_half(watched, entry)).count();
+        self.by_session.values().map(count).sum()
     }
 
     pub(super) fn on_data(&self) -> impl Iterator<Item = (SessionId, &NodePath)> {
-        let tables = [Kind::Data, Kind::Persistent, Kind::Recursive].map(|kind| &self.tables[kind as usize]);
+        let tables = [Kind::Data, Kind::PersistentData, Kind::Recursive].map(|kind| &self.tables[kind as usize]);
         let all: BTreeSet<_> = tables
             .into_iter()
             .flat_map(|table| table.iter().flat_map(|(path, sessions)| sessions.iter().map(move |id| (path, *id))))
@@ -108,7 +120,7 @@ impl Watches {
 
     pub(super) fn fire_children(&mut self, path: &NodePath, fired: &mut Fired) {
         let mut sessions = self.take(Kind::Children, path);
-        sessions.extend(self.at(Kind::Persistent, path));
+        sessions.extend(self.at(Kind::PersistentChildren, path));
         tell(sessions, EventKind::ChildrenChanged, path, fired);
     }
 
@@ -117,12 +129,13 @@ impl Watches {
         let mut sessions = self.take(Kind::Data, path);
         sessions.append(&mut self.take(Kind::Children, path));
         sessions.extend(self.staying(path));
+        sessions.extend(self.at(Kind::PersistentChildren, path));
         tell(sessions, EventKind::Deleted, path, fired);
     }
 
     /// Who hears of everything that happens to this node.
     fn staying(&self, path: &NodePath) -> BTreeSet<SessionId> {
-        let mut sessions: BTreeSet<_> = self.at(Kind::Persistent, path).collect();
+        let mut sessions: BTreeSet<_> = self.at(Kind::PersistentData, path).collect();
         if !self.tables[Kind::Recursive as usize].is_empty() {
             let above = std::iter::successors(Some(path.clone()), NodePath::parent);
             sessions.extend(above.flat_map(|above| self.at(Kind::Recursive, &above).collect::<Vec<_>>()));
