@@ -108,7 +108,7 @@ impl Backend for Watched {
     }
 
     fn has(&self, ability: Ability) -> bool {
-        !matches!(ability, Ability::PassTime | Ability::TimeToLive)
+        !matches!(ability, Ability::PassTime | Ability::TimeToLive | Ability::LoseLeader)
     }
 
     async fn connect_mortal(&self) -> Cuttable {
