@@ -14,18 +14,27 @@ use secrets::{Secrets, planted};
 
 #[path = "canaries/backend.rs"]
 mod backend;
+#[path = "tls/front.rs"]
+#[allow(dead_code, reason = "each test program uses its own part of this")]
+mod front;
+#[path = "canaries/keys.rs"]
+mod keys;
 #[path = "canaries/log.rs"]
 mod log;
 #[path = "canaries/printed.rs"]
 mod printed;
+#[path = "canaries/sasl.rs"]
+mod sasl;
 #[path = "canaries/scenes.rs"]
 mod scenes;
 #[path = "canaries/secrets.rs"]
 mod secrets;
 mod support;
+#[path = "canaries/takeover.rs"]
+mod takeover;
 
-/// The conformance suite, identities, sessions that are resumed and stolen, servers that speak nonsense, and everything that
-/// can be printed.
+/// The conformance suite, identities, sessions that are resumed, stolen and taken over, keys for TLS, passwords for SASL,
+/// servers that speak nonsense, and everything that can be printed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_reaches_a_log() {
     let log = Log::of_everything();
@@ -48,10 +57,21 @@ async fn no_secret_reaches_a_log() {
     scenes::four_letter_words(&server.address().to_string()).await;
     scenes::identity_not_accepted(&watched).await;
     scenes::nonsense().await;
+    let key = keys::Key::new().await;
+    keys::used(&key).await;
+    keys::not_read(&key);
+    let sasl = sasl::passwords().await;
+    let credentials = [takeover::sessions(&watched).await, takeover::scripted_session().await].concat();
+    takeover::not_read();
     printed::everything(&server, watched.connect().await).await;
+    printed::of_connections(&key).await;
+    printed::wrappers(watched.connect().await).await;
     drop(server);
 
     let mut secrets = Secrets::of_all_scenes();
+    secrets.extend("key for TLS", key.secrets());
+    secrets.extend("what a SASL password is proven with", sasl);
+    secrets.extend("credentials of a session", credentials);
     let passwords = watched.passwords();
     secrets.extend("password of a session", passwords.iter().cloned());
     let text = log.text();
@@ -68,6 +88,11 @@ async fn no_secret_reaches_a_log() {
         "protocol error",
         "herdless_server",
         "closing",
+        "TLS refused",
+        "not authenticated",
+        "not taken over",
+        "no credentials",
+        "History",
         "panicked",
     ] {
         assert!(text.contains(line), "{line:?} is not in the log");

@@ -11,7 +11,7 @@ use crate::secrets::secret;
 use crate::support::{GENEROUS, Raw, connector, until};
 
 /// What a caller does with an error is to log it.
-fn report<T: std::fmt::Debug>(outcome: Result<T, Error>) -> Error {
+pub(crate) fn report<T: std::fmt::Debug>(outcome: Result<T, Error>) -> Error {
     let error = outcome.unwrap_err();
     tracing::error!(%error, ?error, "refused");
     error
@@ -124,7 +124,7 @@ pub(crate) async fn nonsense() {
 const TURNS: usize = 8;
 
 /// Answers the handshake. The client's own is to bring the password from the second time on.
-async fn greet(stream: &mut TcpStream, timeout_ms: i32, password: &[u8]) -> bool {
+pub(crate) async fn greet(stream: &mut TcpStream, timeout_ms: i32, password: &[u8]) -> bool {
     let request = frame(stream).await.unwrap();
     let mut response = 37_i32.to_be_bytes().to_vec();
     response.extend(0_i32.to_be_bytes());

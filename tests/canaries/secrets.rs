@@ -8,12 +8,17 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// The secrets that scenes plant: **a new one is added here**, and a scene uses it by its name ([`secret`]). Long enough to be
 /// nowhere by chance, with characters that each encoding writes in another way.
-const PLANTED: [(&str, &str); 6] = [
+const PLANTED: [(&str, &str); 11] = [
     ("digest credentials", "canary:pw?>~d1g3st>>/ÿ"),
     ("digest credentials that are not accepted", "canary:pw?>~r3fus3d>>/ÿ"),
     ("password of a digest ACL", "pw?>~4cl>>/+ÿÿ"),
     ("password of a scripted session", "pw?>s3ss10n~\u{1}\"\\>"),
     ("password of a stolen session", "pw?>st0l3n~\u{1}\"\\>>"),
+    ("password of a session that is taken over", "pw?>t4k30v3~\u{1}\"\\>"),
+    ("passphrase of a TLS key", "pw?>~p4ssphr4s3>>/ÿ"),
+    ("passphrase of no key", "pw?>~n0k3y>>/ÿ"),
+    ("SASL password", "pw?>~s4slp4ss>>/ÿ"),
+    ("SASL password that is not accepted", "pw?>~s4slr3fus3d>>/ÿ"),
     ("data of a node", "data?>~n0d3>>/ÿ"),
 ];
 

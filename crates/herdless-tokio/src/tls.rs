@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
@@ -169,7 +169,7 @@ impl Identity {
         if let Some(passphrase) = &self.passphrase {
             return decrypt(self.key.expose(), passphrase);
         }
-        PrivateKeyDer::from_pem_slice(self.key.expose()).map_err(|error| TlsError::Key(error.to_string()))
+        PrivateKeyDer::from_pem_slice(self.key.expose()).map_err(|error| TlsError::Key(not_read(&error).to_owned()))
     }
 }
 
@@ -179,7 +179,19 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     match certificates {
         Ok(certificates) if certificates.is_empty() => Err("no certificate in the PEM file".into()),
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(not_read(&error).to_owned()),
+    }
+}
+
+/// Why a PEM file is not read. The error's own words quote a whole line of it, which is the key where line breaks were lost,
+/// or where the key stands in the place of a certificate.
+fn not_read(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::NoItemsFound => "nothing of the kind in the PEM file",
+        pem::Error::IllegalSectionStart { .. } => "a line of the PEM file that begins a section goes on behind it",
+        pem::Error::MissingSectionEnd { .. } => "a section of the PEM file has no end",
+        pem::Error::Base64Decode(_) => "a section of the PEM file is not base64",
+        _ => "not a PEM file",
     }
 }
 
