@@ -346,6 +346,11 @@ pub(crate) async fn an_entry_twice_says_nothing_more<B: Backend>(scene: &Scene<'
     let list = [address.clone(), all.clone(), address.clone(), all.clone()];
     client.set_acl(&path, list, Version::ANY).await.unwrap();
     assert_eq!(client.acl(&path).await.unwrap().0, [address, all]);
+    // Two entries that come to mean the same were two.
+    client.authenticate("digest", "one:secret").await.unwrap();
+    client.set_acl(&path, [entry("auth", ""), entry("auth", "without a meaning")], Version::ANY).await.unwrap();
+    let one = Acl::digest(Permissions::ALL, "one", "secret");
+    assert_eq!(client.acl(&path).await.unwrap().0, [one.clone(), one]);
 }
 
 pub(crate) async fn permissions_that_mean_nothing_are_kept<B: Backend>(scene: &Scene<'_, B>) {

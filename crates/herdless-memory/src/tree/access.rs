@@ -22,8 +22,15 @@ pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<
     {
         return Ok(list.clone());
     }
-    let mut resolved = Vec::with_capacity(list.len());
+    // The same entry twice says nothing more. What `auth` stands for may.
+    let mut unique: Vec<&Acl> = Vec::with_capacity(list.len());
     for acl in list.iter() {
+        if !unique.contains(&acl) {
+            unique.push(acl);
+        }
+    }
+    let mut resolved = Vec::with_capacity(unique.len());
+    for acl in unique {
         match acl.scheme.as_str() {
             "auth" => {
                 let own = identities.iter().filter(|identity| identity.scheme != "ip");
@@ -41,14 +48,7 @@ pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<
             _ => return Err(Refusal::InvalidAcl),
         }
     }
-    // The same entry twice says nothing more.
-    let mut unique: Vec<Acl> = Vec::with_capacity(resolved.len());
-    for acl in resolved {
-        if !unique.contains(&acl) {
-            unique.push(acl);
-        }
-    }
-    if unique.is_empty() { Err(Refusal::InvalidAcl) } else { Ok(unique.into()) }
+    if resolved.is_empty() { Err(Refusal::InvalidAcl) } else { Ok(resolved.into()) }
 }
 
 /// Who it is that proves himself so. An address needs no proof: it came with the connection
