@@ -161,3 +161,18 @@ fn a_name_that_is_no_test_is_told() {
     assert!(fault(&sources, "rs", "one").is_some(), "no file is named so");
     assert!(fault(&sources, "x.rs", "one").is_some(), "it may be in either");
 }
+
+/// Every row of the comparison that does not say no has a test.
+#[test]
+fn every_yes_of_the_comparison_has_a_test() {
+    let text = std::fs::read_to_string(root().join("docs/COMPATIBILITY.md")).unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.contains("| herdless |"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 60 && rows.iter().all(|row| row.len() == 9), "{rows:?}");
+    let bare: Vec<_> = rows.iter().filter(|row| row[1] != "no" && named(row[8]).is_empty()).collect();
+    assert!(bare.is_empty(), "{bare:#?}");
+    assert!(rows.iter().any(|row| row[1] == "no"), "what is not there is said as well");
+}
