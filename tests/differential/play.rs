@@ -22,12 +22,12 @@ impl Player {
         Self { client, watches: Vec::new(), streams: Vec::new() }
     }
 
-    /// What has been told since the last look, in the order of what was asked. A stream is told after it was begun in order.
+    /// What has been told since the last look: by watches, then by streams, each in the order in which they were begun.
     fn hear(&mut self, who: usize, transcript: &mut Transcript) {
         self.watches.retain_mut(|(step, watch)| match watch.now_or_never() {
             None => true,
             Some(outcome) => {
-                transcript.fired(who, *step, &outcome);
+                transcript.told(who, *step, &outcome);
                 false
             }
         });
@@ -36,22 +36,20 @@ impl Player {
                 match stream.next().now_or_never() {
                     None => return true,
                     Some(None) => return false,
-                    Some(Some(notice)) => transcript.noticed(who, *step, &notice),
+                    Some(Some(notice)) => transcript.told(who, *step, &notice),
                 }
             }
         });
     }
-}
 
-impl Player {
     /// How everything that it waited for ends with its session.
     async fn hear_to_the_end(&mut self, who: usize, transcript: &mut Transcript) {
         for (step, watch) in self.watches.drain(..) {
-            transcript.fired(who, step, &watch.await);
+            transcript.told(who, step, &watch.await);
         }
         for (step, mut stream) in self.streams.drain(..) {
             while let Some(notice) = stream.next().await {
-                transcript.noticed(who, step, &notice);
+                transcript.told(who, step, &notice);
             }
         }
     }

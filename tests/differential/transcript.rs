@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use herdless::core::{Answer, MultiReply, Notice, ReadReply, Reply, Request, WatchEvent};
+use herdless::core::{Answer, MultiReply, ReadReply, Reply, Request};
 use herdless::{Error, Stat};
 
 /// Everything in order, each with what must be equal and what must only correspond.
@@ -111,14 +111,10 @@ impl Transcript {
         self.entries.push(Entry { what: format!("step {step}: closed {closed:?}"), ..Entry::default() });
     }
 
-    pub(crate) fn fired(&mut self, who: usize, step: usize, outcome: &Result<WatchEvent, Error>) {
+    /// What a watch or a stream of this step has told.
+    pub(crate) fn told(&mut self, who: usize, step: usize, news: &impl Debug) {
         self.events += 1;
-        self.entries.push(Entry { what: format!("client {who}, of step {step}: {outcome:?}"), ..Entry::default() });
-    }
-
-    pub(crate) fn noticed(&mut self, who: usize, step: usize, notice: &Result<Notice, Error>) {
-        self.events += 1;
-        self.entries.push(Entry { what: format!("client {who}, of step {step}: {notice:?}"), ..Entry::default() });
+        self.entries.push(Entry { what: format!("client {who}, of step {step}: {news:?}"), ..Entry::default() });
     }
 
     /// Where what comes next will stand.

@@ -199,7 +199,7 @@ impl State {
             }
         }
         if requests > 0 {
-            self.record(id, requests, now.elapsed());
+            self.record(id, requests, now);
         }
         // Every frame is a sign of life, not only a ping.
         let session = self.links.get(&id).and_then(|link| link.session);
@@ -209,9 +209,11 @@ impl State {
         Ok(is_sooner)
     }
 
-    fn record(&mut self, id: u64, requests: u64, time: Duration) {
+    fn record(&mut self, id: u64, requests: u64, received: Instant) {
+        let now = Instant::now();
+        let time = now.duration_since(received);
         self.latency.record(requests, time);
-        let replied_ms = self.began.elapsed().as_millis();
+        let replied_ms = now.duration_since(self.began).as_millis();
         if let Some(link) = self.links.get_mut(&id) {
             link.activity.latency.record(requests, time);
             link.activity.replied_ms = replied_ms;

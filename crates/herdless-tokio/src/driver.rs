@@ -79,11 +79,10 @@ impl Driver {
     /// The machine names hosts by their place in the list. So the list changes only here, between two steps, when what the
     /// machine has said about the old one has been understood.
     fn update_hosts(&mut self) {
-        let now = now();
         self.shared.state.with(|state| {
             if let Some(new) = state.hosts.take() {
                 let kept: Vec<_> = new.iter().map(|host| self.hosts.iter().position(|old| old == host)).collect();
-                state.machine.update_hosts(now, &kept, rand::random());
+                state.machine.update_hosts(now(), &kept, rand::random());
                 self.hosts = new;
             }
         });

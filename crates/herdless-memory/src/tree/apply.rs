@@ -263,7 +263,7 @@ impl Tree {
             parent.pzxid = zxid;
         }
         self.nodes.insert(path.clone(), node);
-        transaction.changes.push(self.change(EventKind::Created, &path, acl));
+        transaction.changes.push(self.change_of_children(EventKind::Created, &path, acl));
         transaction.undo.push(Undo::Create { path: path.clone(), parent_creates: creates, parent_pzxid: pzxid });
         Ok(Created { path, stat })
     }
@@ -292,7 +292,7 @@ impl Tree {
             return Err(Refusal::NotEmpty);
         }
         let node = self.remove_node(path).ok_or(Refusal::NoNode)?;
-        transaction.changes.push(self.change(EventKind::Deleted, path, node.acl.clone()));
+        transaction.changes.push(self.change_of_children(EventKind::Deleted, path, node.acl.clone()));
         transaction.undo.push(Undo::Delete { path: path.clone(), node, parent_pzxid });
         Ok(())
     }
@@ -314,7 +314,8 @@ impl Tree {
         });
         node.version = next_version(node.version);
         let (stat, acl) = (node.stat(), node.acl.clone());
-        transaction.changes.push(self.change(EventKind::DataChanged, &set.path, acl));
+        let path = set.path.clone();
+        transaction.changes.push(Change { kind: EventKind::DataChanged, path, acl, parent_acl: None });
         Ok(stat)
     }
 

@@ -39,7 +39,7 @@ struct OpenSession {
     identities: Vec<Identity>,
 }
 
-/// What happened to a node, for the watches, and who might read it and its parent just then.
+/// What happened to a node, for the watches, and who might read it just then; its parent too, where that has another child now.
 #[derive(Debug)]
 struct Change {
     kind: EventKind,
@@ -124,7 +124,7 @@ impl Tree {
         let mut changes = Vec::new();
         for path in ephemerals {
             let node = self.remove_node(&path);
-            changes.extend(node.map(|node| self.change(EventKind::Deleted, &path, node.acl)));
+            changes.extend(node.map(|node| self.change_of_children(EventKind::Deleted, &path, node.acl)));
         }
         self.fire(&changes, fired);
         self.watches.forget(session);
@@ -188,7 +188,7 @@ impl Tree {
             let Some(node) = self.remove_node(&path) else {
                 continue;
             };
-            let change = self.change(EventKind::Deleted, &path, node.acl);
+            let change = self.change_of_children(EventKind::Deleted, &path, node.acl);
             self.fire(&[change], fired);
         }
     }
@@ -215,7 +215,8 @@ impl Tree {
         self.nodes.get(path.parent_str()?)
     }
 
-    fn change(&self, kind: EventKind, path: &NodePath, acl: Arc<[Acl]>) -> Change {
+    /// A node that was created or deleted.
+    fn change_of_children(&self, kind: EventKind, path: &NodePath, acl: Arc<[Acl]>) -> Change {
         Change { kind, path: path.clone(), acl, parent_acl: self.parent(path).map(|parent| parent.acl.clone()) }
     }
 
@@ -226,7 +227,7 @@ impl Tree {
                 EventKind::Deleted => self.tell(acl, fired, |watches, fired| watches.fire_deleted(path, fired)),
                 kind => self.tell(acl, fired, |watches, fired| watches.fire_data(path, *kind, fired)),
             }
-            if let (EventKind::Created | EventKind::Deleted, Some(acl)) = (kind, parent_acl) {
+            if let Some(acl) = parent_acl {
                 let parent = path.parent().unwrap_or_else(NodePath::root);
                 self.tell(acl, fired, |watches, fired| watches.fire_children(&parent, fired));
             }
