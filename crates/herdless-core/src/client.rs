@@ -242,9 +242,26 @@ pub trait ClientExt: Client {
         self.call(Multi { operations, session: Some(session) })
     }
 
-    /// Catches up: reads after it reflect every write that was committed before it. 1 round trip.
+    /// Catches up: reads after it reflect the writes that were committed before it. 1 round trip, no write.
+    ///
+    /// A server that leads an ensemble does not wait for anything (`ProposalRequestProcessor`, seen on 3.8.0): what another
+    /// server has just acknowledged may come to it a moment later, and what is on its way to be committed is not waited for.
+    /// Where "not found" has to be certain, use [`settle`](Self::settle).
     fn sync(&self, path: &NodePath) -> Call<SyncOp> {
         self.call(SyncOp { path: path.clone() })
+    }
+
+    /// Waits until whatever was on its way before is over: reads after it reflect every write that was acknowledged to anybody
+    /// before the call, and a write of one's own that ended as [`ConnectionLost`](Error::ConnectionLost) has happened by then, or
+    /// never will. It is a write that changes nothing, so it stands in line with all others under every leader. 1 round trip;
+    /// `path` names the part of the tree, and need not exist.
+    ///
+    /// # Errors
+    ///
+    /// As of any write; that the node does not exist, or may not be read, is none.
+    fn settle(&self, path: &NodePath) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let call = self.call(Multi::settle(path));
+        async { Multi::settled(call.await) }
     }
 
     /// Ends the session: its ephemeral nodes go at once, and the client accepts nothing more. 1 round trip.

@@ -165,7 +165,8 @@ impl<C: Client + Clone + 'static> Barrier<C> {
     ///
     /// # Ordering
     ///
-    /// Every closing that had returned anywhere before the call is seen: the server catches up first.
+    /// Every closing that had returned anywhere before the call is seen, as the server catches up first; but one that leads an
+    /// ensemble may know it a moment later than those it has told ([`sync`](herdless_core::ClientExt::sync)).
     ///
     /// # Cancel safety
     ///

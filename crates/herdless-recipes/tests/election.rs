@@ -264,9 +264,9 @@ async fn a_proclamation_survives_a_lost_reply() {
         leadership.proclaim("two").await.unwrap();
         let expected: &[&str] = match lost {
             // Not sent blindly again: first it is looked whether it is there.
-            0 => &["get_data", "sync", "get_data", "get_data", "multi", "multi"],
-            1 => &["get_data", "multi", "sync", "get_data", "multi"],
-            _ => &["get_data", "multi", "multi", "sync", "get_data"],
+            0 => &["get_data", "multi", "get_data", "get_data", "multi", "multi"],
+            1 => &["get_data", "multi", "multi", "get_data", "multi"],
+            _ => &["get_data", "multi", "multi", "multi", "get_data"],
         };
         assert_eq!(client.requests(), expected);
         assert_eq!(leading.leader().await.unwrap().unwrap().value, Some(Bytes::from("two")));

@@ -335,7 +335,7 @@ async fn a_renewal_whose_answer_is_lost_counts_from_when_it_was_sent() {
     client.requests();
     server.lose_reply_after(&client.client, 0);
     guard.renew().await.unwrap();
-    assert_eq!(client.requests(), ["multi", "sync", "get_data"], "it is found, not sent again");
+    assert_eq!(client.requests(), ["multi", "multi", "get_data"], "it is found, not sent again");
     assert_eq!(guard.remaining(), HOLD);
 
     // Not carried out before the lease was over: it is not good for anything.
@@ -545,7 +545,7 @@ async fn a_record_that_is_taken_over_is_written_again() {
     client.client.set(&path(), "held 0x7 5", Version::ANY).await.unwrap();
     client.requests();
     guard.renew().await.unwrap();
-    assert_eq!(client.requests(), ["multi", "sync", "get_data", "multi"]);
+    assert_eq!(client.requests(), ["multi", "multi", "get_data", "multi"]);
     assert!(record(&client).await.starts_with(&format!("held {} ", guard.token())));
 }
 

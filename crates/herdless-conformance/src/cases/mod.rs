@@ -283,7 +283,7 @@ table! { $
         what_was_acknowledged_is_there_under_the_next_leader needs LoseLeader;
         what_is_under_way_when_the_leader_is_lost_is_done_whole_or_not_at_all needs LoseLeader;
         a_node_that_stands_for_a_lock_has_one_owner_under_both_leaders needs LoseLeader;
-        a_read_after_sync_sees_what_another_server_has_acknowledged needs LoseLeader;
+        a_read_after_settling_sees_what_another_server_has_acknowledged needs LoseLeader;
         numbers_go_on_under_the_next_leader needs LoseLeader;
     }
     access {

@@ -25,7 +25,7 @@ pub struct Release {
 
 /// Look for an ephemeral node of this session by its data, after the answer to its creation was lost.
 ///
-/// The backend catches up with the leader first, so "not found" means that the creation did not and will not happen.
+/// The backend lets what was on its way be over first, so "not found" means that the creation did not and will not happen.
 /// It survives reconnects and does not count against the limit of requests in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FindOwn {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Create, Delete, SetData};
-use crate::{Acl, CreateMode, NodePath, SessionId, Version};
+use crate::{Acl, CreateMode, Error, NodePath, Refusal, SessionId, Version};
 
 /// Several writes and checks, all or none, as one change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,28 @@ pub enum MultiOp {
         /// The version that the data must have.
         version: Version,
     },
+}
+
+impl Multi {
+    /// A write that changes nothing, by which [`ClientExt::settle`](crate::ClientExt::settle) waits for what was on its way. What
+    /// came of it, [`settled`](Self::settled) tells.
+    pub fn settle(path: &NodePath) -> Self {
+        Self { operations: vec![MultiOp::check(path, Version::ANY)], session: None }
+    }
+
+    /// Whether the write of [`settle`](Self::settle) was carried out or refused in its place among all others.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from having one.
+    pub fn settled<T>(outcome: Result<T, Error>) -> Result<(), Error> {
+        match outcome {
+            Ok(_) => Ok(()),
+            // What is refused for the state of the node has been looked at in its turn: it takes a zxid, too.
+            Err(error) if matches!(error.refusal(), Some(Refusal::NoNode | Refusal::NoAuth)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Several reads in one request (ZooKeeper 3.6 and later). Each has an outcome of its own; all see the same state of the tree

@@ -2,7 +2,7 @@
 
 use herdless_core::{
     Created, Delete, Error, Exists, FindOwn, GetChildren, GetData, GetEphemerals, Multi, MultiOp, NodePath, Refusal,
-    Release, Reply, Request, SessionId, Sync, Version,
+    Release, Reply, Request, SessionId, Version,
 };
 
 /// A request under way in several steps. It is asked for a step at a time: nothing of it is in flight while the
@@ -19,16 +19,16 @@ pub(super) enum ReleaseStep {
     /// To delete, or deleting. While the session lives nobody else can have the name, so the first time needs no look; later
     /// it comes after one.
     Act,
-    /// To catch up with the leader before looking: the last attempt was on its way when the connection was lost, and the
-    /// server that was found next may be behind. It would show a node as ours whose name is somebody else's by now.
-    Sync,
+    /// To let the last attempt be over before looking: it was on its way when the connection was lost, and the server that
+    /// was found next may be behind. It would show a node as ours whose name is somebody else's by now.
+    Settle,
     /// To look.
     Verify,
 }
 
 #[derive(Debug)]
 pub(super) enum FindStep {
-    Sync,
+    Settle,
     List,
     /// A server that cannot list a session's ephemerals: list the directory instead.
     ListParent,
@@ -48,7 +48,7 @@ impl Errand {
     pub(super) fn new(request: Request) -> Result<Self, Request> {
         match request {
             Request::Release(release) => Ok(Self::Release { release, step: ReleaseStep::Act }),
-            Request::FindOwn(find) => Ok(Self::FindOwn { find, step: FindStep::Sync }),
+            Request::FindOwn(find) => Ok(Self::FindOwn { find, step: FindStep::Settle }),
             Request::CloseSession => Ok(Self::Close),
             other => Err(other),
         }
@@ -69,8 +69,8 @@ impl Errand {
     /// The request of the current step.
     pub(super) fn request(&self) -> Request {
         match self {
-            Self::Release { release: Release { path, .. }, step: ReleaseStep::Sync } => {
-                Request::Sync(Sync { path: path.clone() })
+            Self::Release { release: Release { path, .. }, step: ReleaseStep::Settle } => {
+                Request::Multi(Multi::settle(path))
             }
             Self::Release { release: Release { path, .. }, step: ReleaseStep::Verify } => {
                 Request::Exists(Exists { path: path.clone(), watch: false })
@@ -83,7 +83,7 @@ impl Errand {
                 Request::Delete(Delete { path: path.clone(), version: Version::ANY })
             }
             Self::FindOwn { find, step } => match step {
-                FindStep::Sync => Request::Sync(Sync { path: parent(&find.prefix) }),
+                FindStep::Settle => Request::Multi(Multi::settle(&parent(&find.prefix))),
                 FindStep::List => Request::GetEphemerals(GetEphemerals { prefix: find.prefix.clone() }),
                 FindStep::ListParent => Request::GetChildren(GetChildren { path: parent(&find.prefix), watch: false }),
                 FindStep::Read(candidates) => {
@@ -114,8 +114,8 @@ impl Errand {
     /// The connection was lost with the current step in flight: it may or may not have happened.
     pub(super) fn lost(&mut self) {
         match self {
-            Self::Release { step, .. } => *step = ReleaseStep::Sync,
-            Self::FindOwn { step, .. } => *step = FindStep::Sync,
+            Self::Release { step, .. } => *step = ReleaseStep::Settle,
+            Self::FindOwn { step, .. } => *step = FindStep::Settle,
             // The same session is closed once more: that is harmless however often it happens.
             Self::Close => {}
         }
@@ -124,10 +124,13 @@ impl Errand {
 
 fn advance_release(release: &Release, step: &mut ReleaseStep, outcome: Result<Reply, Error>) -> Next {
     match (*step, outcome) {
-        (ReleaseStep::Sync, Ok(_)) => {
-            *step = ReleaseStep::Verify;
-            Next::Step
-        }
+        (ReleaseStep::Settle, outcome) => match Multi::settled(outcome) {
+            Ok(()) => {
+                *step = ReleaseStep::Verify;
+                Next::Step
+            }
+            Err(error) => Next::Done(Err(error)),
+        },
         (ReleaseStep::Verify, Ok(Reply::Exists(Some(stat)))) if stat.czxid == release.czxid => {
             *step = ReleaseStep::Act;
             Next::Step
@@ -148,8 +151,11 @@ fn advance_find(
     outcome: Result<Reply, Error>,
 ) -> Next {
     let next = match (&mut *step, outcome) {
-        (FindStep::Sync, Ok(_)) if *lists_ephemerals => FindStep::List,
-        (FindStep::Sync, Ok(_)) => FindStep::ListParent,
+        (FindStep::Settle, outcome) => match Multi::settled(outcome) {
+            Ok(()) if *lists_ephemerals => FindStep::List,
+            Ok(()) => FindStep::ListParent,
+            Err(error) => return Next::Done(Err(error)),
+        },
         (FindStep::List, Ok(Reply::Ephemerals(paths))) => FindStep::Read(newest_last(paths)),
         (FindStep::List, Err(Error::Refused(Refusal::Unimplemented))) => {
             *lists_ephemerals = false;
@@ -252,7 +258,7 @@ mod tests {
             for _ in 0..3 {
                 errand.lost();
                 let (names, end) = walk(&mut errand, [synced(), ours()]);
-                assert_eq!((names, end), (vec!["sync", "exists"], None));
+                assert_eq!((names, end), (vec!["multi", "exists"], None));
                 let act = if hand_over { "multi" } else { "delete" };
                 assert_eq!(errand.request().name(), act);
             }

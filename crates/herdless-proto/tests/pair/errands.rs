@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use herdless_core::{Created, Error, EventKind, Refusal, Release, Reply, Request, SessionId, WatchEvent, Zxid};
+use herdless_core::{Created, Error, EventKind, Multi, Refusal, Release, Reply, Request, SessionId, WatchEvent, Zxid};
 use herdless_memory::Tree;
 
 use crate::harness::{OTHER, Seen, Torn, World, path};
@@ -67,7 +67,7 @@ fn a_release_that_was_lost_on_its_way_is_done_after_the_reconnect() {
         world.settle();
         assert_eq!(world.outcome(token), Some(Ok(Reply::Released(true))));
         let act = if hand_over { "multi" } else { "delete" };
-        assert_eq!(world.served, ["connect", "sync", "exists", act]);
+        assert_eq!(world.served, ["connect", "settle", "exists", act]);
         assert_eq!(owner(&world), None);
     }
 }
@@ -81,7 +81,7 @@ fn a_release_whose_reply_was_lost_is_not_sent_again() {
         assert_eq!(owner(&world), None, "it took effect");
         world.settle();
         assert_eq!(world.outcome(token), Some(Ok(Reply::Released(true))));
-        assert_eq!(world.served[1..], ["connect", "sync", "exists"]);
+        assert_eq!(world.served[1..], ["connect", "settle", "exists"]);
     }
 }
 
@@ -112,15 +112,16 @@ fn a_release_that_took_no_effect_spares_the_name_that_is_anothers_by_then() {
 }
 
 #[test]
-fn a_release_catches_up_before_it_looks_as_the_next_server_may_be_behind() {
+fn a_release_waits_for_what_is_on_its_way_before_it_looks() {
     let (mut world, mine) = placed();
     let token = world.submit(release(&mine, false));
     world.cut_replies();
     remake(&mut world.tree);
-    // Until it is told to catch up, this server still shows the node as it was.
-    let (behind, stat) = (Rc::new(Cell::new(true)), mine.stat);
+    // Until a write has gone the way of all writes, this server still shows the node as it was: so does one that leads, even
+    // after a sync.
+    let (behind, at, stat) = (Rc::new(Cell::new(true)), mine.path.clone(), mine.stat);
     world.script.request = Some(Box::new(move |request| match request {
-        Request::Sync(_) => {
+        Request::Multi(multi) if *multi == Multi::settle(&at) => {
             behind.set(false);
             None
         }
@@ -162,12 +163,12 @@ fn a_release_that_the_server_refuses_ends_with_its_refusal() {
 }
 
 #[test]
-fn a_search_catches_up_lists_the_sessions_nodes_and_reads_the_newest_first() {
+fn a_search_settles_lists_the_sessions_nodes_and_reads_the_newest_first() {
     let (mut world, mine) = placed();
     let newer = made(&mut world, place("/q/n-", "me too"));
     world.served.clear();
     assert_eq!(world.call(find("/q/n-", "me too")), Ok(Reply::Found(Some(newer))));
-    assert_eq!(world.served, ["sync", "get_ephemerals", "get_data"]);
+    assert_eq!(world.served, ["settle", "get_ephemerals", "get_data"]);
     assert_eq!(world.call(find("/q/n-", "me")), Ok(Reply::Found(Some(mine))));
 }
 
@@ -213,7 +214,7 @@ fn a_server_that_cannot_list_a_sessions_nodes_has_the_directory_listed() {
     world.other(place("/q/n-", "other")).unwrap();
     world.script.request = Some(Box::new(unimplemented));
     assert_eq!(world.call(find("/q/n-", "me")), Ok(Reply::Found(Some(mine))));
-    assert_eq!(world.served, ["sync", "get_ephemerals", "get_children", "get_data", "get_data"]);
+    assert_eq!(world.served, ["settle", "get_ephemerals", "get_children", "get_data", "get_data"]);
 }
 
 #[test]
@@ -322,7 +323,7 @@ fn errands_that_were_interrupted_go_on_before_what_was_waiting() {
     let waiting = world.submit(children("/q"));
     world.served.clear();
     world.settle();
-    assert_eq!(world.served[..3], ["connect", "sync", "get_children"]);
+    assert_eq!(world.served[..3], ["connect", "settle", "get_children"]);
     assert!(matches!(world.outcome(release), Some(Ok(_))));
     assert!(matches!(world.outcome(waiting), Some(Ok(_))));
 }
@@ -365,10 +366,11 @@ fn with_each_errand_that_ends_more_go_on_at_a_time() {
     world.silent = false;
     world.forget();
     world.settle();
-    let one = ["sync", "exists", "delete"];
-    let two = ["sync", "sync", "exists", "exists", "delete", "delete"];
+    let one = ["settle", "exists", "delete"];
+    let two = ["settle", "settle", "exists", "exists", "delete", "delete"];
     let four = [
-        "sync", "sync", "sync", "sync", "exists", "exists", "exists", "exists", "delete", "delete", "delete", "delete",
+        "settle", "settle", "settle", "settle", "exists", "exists", "exists", "exists", "delete", "delete", "delete",
+        "delete",
     ];
     assert_eq!(world.served, [&["connect"][..], &one, &two, &four].concat());
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use herdless_core::{
     Acl, AddWatchMode, CheckWatches, Create, CreateMode, Created, Delete, Error, GetAcl, GetAllChildrenNumber,
     GetConfig, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, ReadOp, Reconfig, RemoveWatches, Reply, Request,
-    SessionId, SetAcl, Stat, Sync, Version, WatcherType, WhoAmI,
+    SessionId, SetAcl, Stat, Sync, Version, WatcherType, WhoAmI, Zxid,
 };
 
 use crate::harness::{Seen, Torn, World, path};
@@ -114,7 +114,7 @@ fn ready() -> (World, Created) {
     (world, mine)
 }
 
-/// Everything that can be read of the tree.
+/// Everything that can be read of the tree, its zxids by their order: waiting for what was on its way takes some.
 type Image = Vec<(NodePath, Bytes, Stat, Vec<Acl>)>;
 
 fn image(world: &mut World) -> Image {
@@ -124,7 +124,15 @@ fn image(world: &mut World) -> Image {
         let Ok(Reply::Acl(acl, _)) = world.other(Request::GetAcl(GetAcl { path: at.clone() })) else { panic!("{at}") };
         (data, stat, acl)
     };
-    paths.into_iter().map(|at| (read(&at), at)).map(|((data, stat, acl), at)| (at, data, stat, acl)).collect()
+    let mut image: Image =
+        paths.into_iter().map(|at| (read(&at), at)).map(|((data, stat, acl), at)| (at, data, stat, acl)).collect();
+    let zxids: BTreeSet<_> = image.iter().flat_map(|(_, _, stat, _)| [stat.czxid, stat.mzxid, stat.pzxid]).collect();
+    for (_, _, stat, _) in &mut image {
+        for zxid in [&mut stat.czxid, &mut stat.mzxid, &mut stat.pzxid] {
+            *zxid = Zxid(zxids.range(..*zxid).count() as i64);
+        }
+    }
+    image
 }
 
 /// What an example does where nothing goes wrong.

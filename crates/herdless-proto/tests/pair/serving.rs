@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herdless_core::{Error, Refusal, Request, SessionId, Zxid};
+use herdless_core::{Error, MultiOp, Refusal, Request, SessionId, Zxid};
 use herdless_memory::Fired;
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
 use herdless_proto::server::{Incoming, Ticket};
@@ -50,7 +50,7 @@ impl World {
             (Incoming::Connect(request), _) => self.connect(&request),
             (Incoming::Ping, _) => self.served.push("ping".into()),
             (Incoming::Request { ticket, request }, Some(session)) => {
-                self.served.push(request.name().into());
+                self.served.push(name(&request).into());
                 let scripted = self.script.request.as_mut();
                 let scripted = scripted.and_then(|answer| answer(&request));
                 let (is_scripted, millis) = (scripted.is_some(), self.millis());
@@ -157,5 +157,13 @@ impl World {
                 _ => {}
             }
         }
+    }
+}
+
+/// What is asked; a multi that waits for what is on its way has a name of its own.
+fn name(request: &Request) -> &'static str {
+    match request {
+        Request::Multi(multi) if matches!(&*multi.operations, [MultiOp::Check { .. }]) => "settle",
+        other => other.name(),
     }
 }

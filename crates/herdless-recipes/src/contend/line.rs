@@ -325,6 +325,23 @@ pub(crate) async fn read<O: Operation>(ask: impl Fn() -> Call<O>) -> Result<O::O
     }
 }
 
+/// As [`read`], once what was on its way is over: it tells whether a write that was not answered has happened. Both leave
+/// together.
+pub(crate) async fn settled<C: Client, O: Operation>(
+    client: &C,
+    path: &NodePath,
+    ask: impl Fn() -> Call<O>,
+) -> Result<O::Output, Error> {
+    loop {
+        let (settled, read) = (client.settle(path), ask());
+        match (settled.await, read.await) {
+            (Err(Error::ConnectionLost), _) | (_, Err(Error::ConnectionLost)) => {}
+            (Err(error), _) => return Err(error),
+            (Ok(()), outcome) => return outcome,
+        }
+    }
+}
+
 /// As [`read`], of a server that has caught up first: what had changed before the call is seen. Both leave together.
 pub(crate) async fn synced<C: Client, O: Operation>(
     client: &C,

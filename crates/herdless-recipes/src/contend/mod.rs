@@ -8,7 +8,7 @@ mod place;
 mod token;
 
 pub use line::Contender;
-pub(crate) use line::{Line, find_own, owner, read, search, synced};
+pub(crate) use line::{Line, find_own, owner, read, search, settled, synced};
 pub(crate) use name::{Naming, Role, Sequence};
 pub use observe::{End, Observation, Observer};
 pub(crate) use place::{Place, Seen};

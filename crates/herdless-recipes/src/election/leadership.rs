@@ -9,7 +9,7 @@ use herdless_core::{Client, ClientExt, Error, MultiOp, NodePath, Refusal, Versio
 
 use super::Election;
 use super::proclamation::{Proclamation, Rank};
-use crate::contend::{Place, Token, read};
+use crate::contend::{Place, Token, settled};
 use crate::guard::Grant;
 
 /// What of ZooKeeper's largest frame, 1 MiB less a byte (`jute.maxbuffer`), is left to a value beside two paths.
@@ -95,14 +95,10 @@ impl<C: Client + Clone + 'static> Leadership<C> {
         }
     }
 
-    /// What is proclaimed. It catches up first, so that what was carried out before is seen.
+    /// What is proclaimed, once what was on its way has been carried out or never will be.
     async fn look(&self) -> Result<(Option<Rank>, Version), Error> {
         let client = self.grant.client();
-        let (data, stat) = read(|| {
-            drop(client.sync(&self.directory));
-            client.get(&self.directory)
-        })
-        .await?;
+        let (data, stat) = settled(client, &self.directory, || client.get(&self.directory)).await?;
         Ok((Proclamation::parse(&data).map(|found| found.rank), Version(stat.version)))
     }
 

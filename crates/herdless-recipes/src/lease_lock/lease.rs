@@ -12,7 +12,7 @@ use herdless_core::{
 };
 
 use super::record::Record;
-use crate::contend::{Place, Token, read, synced};
+use crate::contend::{Place, Token, read, settled};
 
 /// One grant of the lease, from the first write of its record on.
 pub(super) struct Lease<C, T> {
@@ -165,9 +165,9 @@ impl<C: Client + Clone + 'static, T: Time + 'static> Lease<C, T> {
         }
     }
 
-    /// Reads the record, of a server that has caught up.
+    /// Reads the record, once a renewal of ours that was not answered has happened or never will.
     pub(super) async fn look(&self) -> Result<(Record, Stat), Error> {
-        let found = synced(&self.client, &self.directory, || self.client.get(&self.directory)).await;
+        let found = settled(&self.client, &self.directory, || self.client.get(&self.directory)).await;
         let (data, stat) = match found {
             Err(Error::Refused(Refusal::NoNode)) => return Err(self.lose()),
             found => found?,

@@ -176,16 +176,16 @@ impl<C: Client + Clone + 'static> Claim<C> {
     /// Whether the settlement has happened. If not, the state is set to what the server has.
     async fn find_out(&self, change: &Change) -> Result<bool, Error> {
         let batch = self.tree.batch(&self.name);
-        // The reads leave together; only what is read after the server has caught up counts.
+        // The reads leave together; only what is read once the lost request is over counts.
         let (found, claimed) = loop {
-            let synced = self.client.sync(&batch);
+            let settled = self.client.settle(&batch);
             let (get, exists) = (self.client.get(&batch), self.client.exists(&self.tree.claim(&self.name)));
-            match (synced.await, get.await, exists.await) {
+            match (settled.await, get.await, exists.await) {
                 (Err(Error::ConnectionLost), ..)
                 | (_, Err(Error::ConnectionLost), _)
                 | (.., Err(Error::ConnectionLost)) => {}
-                (synced, found, claimed) => {
-                    synced?;
+                (settled, found, claimed) => {
+                    settled?;
                     break (found, claimed?);
                 }
             }

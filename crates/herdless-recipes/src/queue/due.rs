@@ -156,7 +156,7 @@ pub(super) async fn bring<C: Client + Clone + 'static>(
     match moved.await {
         Ok(_) => Ok(Brought::Looked(Some(Box::new(behind)))),
         Err(Error::ConnectionLost | Error::Uncertain(_)) => {
-            catch_up(client, &bucket.path).await?;
+            settle(client, &bucket.path).await?;
             Ok(Brought::Looked(None))
         }
         Err(Error::MultiRefused { index: 0, refusal: Refusal::NoNode }) => Ok(Brought::Deposed),
@@ -180,11 +180,11 @@ fn rest(bucket: &Bucket, stat: &Stat, cursor: u32, tail: u32, moved: usize) -> M
 
 /// A bucket may be removed and made again with the same numbers. After a lost reply a server that lags could still show the
 /// old one, and its items would be moved again in the place of the new ones.
-async fn catch_up<C: Client>(client: &C, path: &NodePath) -> Result<(), Error> {
+async fn settle<C: Client>(client: &C, path: &NodePath) -> Result<(), Error> {
     loop {
-        match client.sync(path).await {
+        match client.settle(path).await {
             Err(Error::ConnectionLost) => {}
-            outcome => return outcome.map(drop),
+            outcome => return outcome,
         }
     }
 }

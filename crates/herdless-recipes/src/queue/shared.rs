@@ -9,7 +9,7 @@ use std::task::Poll;
 use herdless_core::{Acl, Client, ClientExt, Error, SessionState, Time, Watch};
 
 use super::tree::Tree;
-use crate::contend::{Line, Naming, Place, Role, Seen};
+use crate::contend::{Line, Naming, Place, Role, Seen, settled};
 
 pub(super) struct Shared<C> {
     pub(super) client: C,
@@ -78,17 +78,7 @@ impl<C: Client + Clone + 'static> Shared<C> {
 
     /// Whether a place left with a multi whose reply was lost: while its session lives nothing else takes its node away.
     pub(super) async fn has_departed(&self, place: &Place<C>) -> Result<bool, Error> {
-        let found = loop {
-            let synced = self.client.sync(place.path());
-            let found = self.client.exists(place.path());
-            match (synced.await, found.await) {
-                (Err(Error::ConnectionLost), _) | (_, Err(Error::ConnectionLost)) => {}
-                (synced, found) => {
-                    synced?;
-                    break found?;
-                }
-            }
-        };
+        let found = settled(&self.client, place.path(), || self.client.exists(place.path())).await?;
         if place.session().state() == SessionState::Lost {
             return Err(Error::SessionExpired);
         }
