@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use herdless::core::{
     Acl, AddWatch, AddWatchMode, Auth, CheckWatches, Create, Delete, Exists, GetAcl, GetAllChildrenNumber, GetChildren,
-    GetData, GetEphemerals, Multi, MultiOp, MultiRead, Permissions, ReadOp, RemoveWatches, Request, SetAcl, SetData,
-    Sync, WatcherType, WhoAmI,
+    GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodeData, Permissions, ReadOp, RemoveWatches, Request, SetAcl,
+    SetData, Sync, WatcherType, WhoAmI,
 };
 use herdless::{CreateMode, NodePath, Version};
 
@@ -40,12 +40,8 @@ impl Script {
         let length = dice.within(15..50);
         // Something to begin with, so that not all that follows is refused.
         let begin = ["/a", "/b", "/a/x"].map(|path| {
-            let create = Create {
-                path: NodePath::parse(path).unwrap(),
-                data: data(dice).into(),
-                acl: Acl::open(),
-                mode: mode(dice),
-            };
+            let create =
+                Create { path: NodePath::parse(path).unwrap(), data: data(dice), acl: Acl::open(), mode: mode(dice) };
             Step { client: dice.within(0..CLIENTS), action: Action::Request(Request::Create(create)) }
         });
         let steps = (0..length).map(|_| {
@@ -154,7 +150,7 @@ fn watcher_type(dice: &mut Dice) -> WatcherType {
 }
 
 fn create(dice: &mut Dice) -> Create {
-    Create { path: path(dice), data: data(dice).into(), acl: acl(dice), mode: mode(dice) }
+    Create { path: path(dice), data: data(dice), acl: acl(dice), mode: mode(dice) }
 }
 
 fn mode(dice: &mut Dice) -> CreateMode {
@@ -172,9 +168,9 @@ fn mode(dice: &mut Dice) -> CreateMode {
     }
 }
 
-fn data(dice: &mut Dice) -> Vec<u8> {
-    let length = one_of(dice, &[0, 0, 1, 100]);
-    vec![dice.within(0..256) as u8; length]
+fn data(dice: &mut Dice) -> NodeData {
+    let length = one_of(dice, &[None, Some(0), Some(1), Some(100)]);
+    length.map_or(NodeData::NULL, |length| vec![dice.within(0..256) as u8; length].into())
 }
 
 fn delete(dice: &mut Dice) -> Delete {
@@ -182,7 +178,7 @@ fn delete(dice: &mut Dice) -> Delete {
 }
 
 fn set(dice: &mut Dice) -> SetData {
-    SetData { path: path(dice), data: data(dice).into(), version: version(dice) }
+    SetData { path: path(dice), data: data(dice), version: version(dice) }
 }
 
 fn multi_op(dice: &mut Dice) -> MultiOp {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use herdless_core::{
     Acl, AddWatch, AddWatchMode, Auth, CheckWatches, Create, CreateMode, Created, Delete, Error, Exists, FindOwn,
     GetAcl, GetAllChildrenNumber, GetChildren, GetConfig, GetData, GetEphemerals, Multi, MultiOp, MultiRead,
-    MultiReply, NodePath, Permissions, ReadOp, ReadReply, Reconfig, Refusal, Release, RemoveWatches, Reply, Request,
-    SessionId, SetAcl, SetData, Stat, Sync, Version, WatcherType, WhoAmI, Zxid,
+    MultiReply, NodeData, NodePath, Permissions, ReadOp, ReadReply, Reconfig, Refusal, Release, RemoveWatches, Reply,
+    Request, SessionId, SetAcl, SetData, Stat, Sync, Version, WatcherType, WhoAmI, Zxid,
 };
 
 /// What is left of the bytes; where nothing is left, zeros.
@@ -51,6 +51,13 @@ impl<'a> Script<'a> {
         Bytes::copy_from_slice(self.bytes())
     }
 
+    fn node_data(&mut self) -> NodeData {
+        match self.below(8) {
+            0 => NodeData::NULL,
+            _ => self.data().into(),
+        }
+    }
+
     pub(crate) fn path(&mut self) -> NodePath {
         NodePath::parse(PATHS[self.below(PATHS.len())]).unwrap()
     }
@@ -78,7 +85,7 @@ impl<'a> Script<'a> {
             5 => CreateMode::PersistentWithTtl(Duration::from_millis(1)),
             _ => CreateMode::PersistentSequentialWithTtl(Duration::from_millis(1000)),
         };
-        Create { path: self.path(), data: self.data(), acl: self.acl(), mode }
+        Create { path: self.path(), data: self.node_data(), acl: self.acl(), mode }
     }
 
     fn watcher_type(&mut self) -> WatcherType {
@@ -103,7 +110,7 @@ impl<'a> Script<'a> {
             1 => Request::Delete(Delete { path: self.path(), version: self.version() }),
             2 => Request::Exists(Exists { path: self.path(), watch: self.flag() }),
             3 => Request::GetData(GetData { path: self.path(), watch: self.flag() }),
-            4 => Request::SetData(SetData { path: self.path(), data: self.data(), version: self.version() }),
+            4 => Request::SetData(SetData { path: self.path(), data: self.node_data(), version: self.version() }),
             5 => Request::GetChildren(GetChildren { path: self.path(), watch: self.flag() }),
             6 => Request::GetEphemerals(GetEphemerals { prefix: self.path() }),
             7 => {
@@ -154,7 +161,7 @@ impl<'a> Script<'a> {
             Request::Create(_) => Reply::Created(Created { path: self.path(), stat }),
             Request::Delete(_) => Reply::Deleted,
             Request::Exists(_) => Reply::Exists(self.flag().then_some(stat)),
-            Request::GetData(_) | Request::GetConfig(_) | Request::Reconfig(_) => Reply::Data(self.data(), stat),
+            Request::GetData(_) | Request::GetConfig(_) | Request::Reconfig(_) => Reply::Data(self.node_data(), stat),
             Request::SetData(_) | Request::SetAcl(_) => Reply::Set(stat),
             Request::GetChildren(_) => {
                 let names = (0..self.below(4)).map(|_| self.path().name().to_owned());

@@ -85,7 +85,7 @@ pub trait ClientExt: Client {
     ///
     /// Refused with `NodeExists`, `NoNode` (no parent), `NoChildrenForEphemerals`.
     fn create(&self, path: &NodePath, data: impl Into<Bytes>, mode: CreateMode) -> Call<Create> {
-        self.call(Create { path: path.clone(), data: data.into(), acl: Acl::open(), mode })
+        self.call(Create { path: path.clone(), data: data.into().into(), acl: Acl::open(), mode })
     }
 
     /// As [`create`](Self::create), with an access control list. Refused with `InvalidAcl` as well.
@@ -96,7 +96,7 @@ pub trait ClientExt: Client {
         mode: CreateMode,
         acl: impl Into<Arc<[Acl]>>,
     ) -> Call<Create> {
-        self.call(Create { path: path.clone(), data: data.into(), acl: acl.into(), mode })
+        self.call(Create { path: path.clone(), data: data.into().into(), acl: acl.into(), mode })
     }
 
     /// Deletes a node without children. 1 round trip. Refused with `NoNode`, `BadVersion`, `NotEmpty`.
@@ -126,7 +126,7 @@ pub trait ClientExt: Client {
 
     /// Sets the node's data; yields the new Stat. 1 round trip. Refused with `NoNode`, `BadVersion`.
     fn set(&self, path: &NodePath, data: impl Into<Bytes>, version: Version) -> Call<SetData> {
-        self.call(SetData { path: path.clone(), data: data.into(), version })
+        self.call(SetData { path: path.clone(), data: data.into().into(), version })
     }
 
     /// The names of the node's children, in no order, and the node's Stat. 1 round trip. Refused with `NoNode`.

@@ -48,7 +48,7 @@ operations! {
     Create => Created, Reply::Created(created) => created;
     Delete => (), Reply::Deleted => ();
     Exists => Option<Stat>, Reply::Exists(stat) => stat;
-    GetData => (Bytes, Stat), Reply::Data(data, stat) => (data, stat);
+    GetData => (Bytes, Stat), Reply::Data(data, stat) => (data.into_bytes(), stat);
     SetData => Stat, Reply::Set(stat) => stat;
     GetChildren => (Vec<String>, Stat), Reply::Children(names, stat) => (names, stat);
     GetEphemerals => Vec<NodePath>, Reply::Ephemerals(paths) => paths;
@@ -62,8 +62,8 @@ operations! {
     MultiRead => Vec<Result<ReadReply, Error>>, Reply::MultiRead(replies) => replies;
     Auth => (), Reply::Authenticated => ();
     WhoAmI => Vec<Identity>, Reply::Identities(identities) => identities;
-    GetConfig => (Bytes, Stat), Reply::Data(data, stat) => (data, stat);
-    Reconfig => (Bytes, Stat), Reply::Data(data, stat) => (data, stat);
+    GetConfig => (Bytes, Stat), Reply::Data(data, stat) => (data.into_bytes(), stat);
+    Reconfig => (Bytes, Stat), Reply::Data(data, stat) => (data.into_bytes(), stat);
     Release => bool, Reply::Released(was_there) => was_there;
     FindOwn => Option<Created>, Reply::Found(found) => found;
 }

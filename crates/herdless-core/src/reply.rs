@@ -1,8 +1,6 @@
 //! What comes back.
 
-use bytes::Bytes;
-
-use crate::{Acl, Error, Identity, NodePath, Stat, Watch, WatchStream};
+use crate::{Acl, Error, Identity, NodeData, NodePath, Stat, Watch, WatchStream};
 
 /// The reply to a [`Request`](crate::Request) that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +13,7 @@ pub enum Reply {
     /// To `Exists`: the node's Stat, or `None` where there is no node.
     Exists(Option<Stat>),
     /// To `GetData`, `GetConfig` and `Reconfig`.
-    Data(Bytes, Stat),
+    Data(NodeData, Stat),
     /// To `SetData` and `SetAcl`.
     Set(Stat),
     /// To `GetChildren`: the names, without the parent's path, in no order, and the parent's Stat.
@@ -79,7 +77,7 @@ pub enum MultiReply {
 #[expect(clippy::exhaustive_enums, reason = "one for each kind of ReadOp")]
 pub enum ReadReply {
     /// By `GetData`.
-    Data(Bytes, Stat),
+    Data(NodeData, Stat),
     /// By `GetChildren`: the names, in no order.
     Children(Vec<String>),
 }

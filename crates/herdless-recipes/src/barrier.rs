@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use herdless_core::{
-    Acl, Client, ClientExt, Create, CreateMode, Error, NodePath, Refusal, SessionState, Stat, Version,
+    Acl, Client, ClientExt, Create, CreateMode, Error, NodeData, NodePath, Refusal, SessionState, Stat, Version,
 };
 
 use crate::contend::synced;
@@ -97,7 +96,7 @@ impl<C: Client + Clone + 'static> Barrier<C> {
     pub async fn close(&self) -> Result<(), Error> {
         let mode = CreateMode::Persistent;
         loop {
-            let create = Create { path: self.path.clone(), data: Bytes::new(), acl: self.acl.clone(), mode };
+            let create = Create { path: self.path.clone(), data: NodeData::default(), acl: self.acl.clone(), mode };
             match self.client.call(create).await {
                 Ok(_) | Err(Error::Refused(Refusal::NodeExists)) => return Ok(()),
                 Err(Error::Refused(Refusal::NoNode)) => {

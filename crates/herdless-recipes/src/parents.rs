@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use herdless_core::{Acl, Client, ClientExt, Create, CreateMode, Error, NodePath, Refusal};
+use herdless_core::{Acl, Client, ClientExt, Create, CreateMode, Error, NodeData, NodePath, Refusal};
 
 /// How often missing parents are made before the server's "no node" is believed: a busy server that removes empty containers
 /// takes one level at a time.
@@ -28,7 +27,7 @@ pub(crate) async fn make_levels<C: Client>(
     acl: &Arc<[Acl]>,
     mode: CreateMode,
 ) -> Result<(), Error> {
-    let create = |path| Create { path, data: Bytes::new(), acl: acl.clone(), mode };
+    let create = |path| Create { path, data: NodeData::default(), acl: acl.clone(), mode };
     make_all(client, directory.levels().map(create)).await
 }
 

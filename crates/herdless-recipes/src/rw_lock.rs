@@ -240,7 +240,8 @@ impl<C: Client + Clone + 'static> WriteGuard<C> {
                 let (client, find) = (client.clone(), find.clone());
                 move || drop(search(&client, find))
             };
-            let create = Create { path: path.clone(), data, acl: readers.acl.clone(), mode: CreateMode::Ephemeral };
+            let create =
+                Create { path: path.clone(), data: data.into(), acl: readers.acl.clone(), mode: CreateMode::Ephemeral };
             // The node goes by a plain deletion: who is behind must look, because a reader is still here.
             let exchange = vec![MultiOp::Create(create), MultiOp::delete(place.path(), Version::ANY)];
             let (undo_exchange, undo_node) = (undo(), undo());

@@ -440,7 +440,9 @@ impl<C: Client + Clone + 'static> State<C> {
         let (path, data) = (self.path.clone(), data.clone());
         match expected {
             Some(expected) => MultiOp::set(&path, data, expected.version),
-            None => MultiOp::Create(Create { path, data, acl: self.acl.clone(), mode: CreateMode::Persistent }),
+            None => {
+                MultiOp::Create(Create { path, data: data.into(), acl: self.acl.clone(), mode: CreateMode::Persistent })
+            }
         }
     }
 

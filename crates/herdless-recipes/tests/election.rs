@@ -350,7 +350,7 @@ async fn an_election_whose_node_may_not_be_written_or_read_says_so() {
     let with = |name: &str, permissions| {
         let path = path().parent().unwrap().child(name).unwrap();
         let acl = [Acl { permissions, scheme: "world".into(), id: "anyone".into() }].into();
-        (path.clone(), client.call(Create { path, data: Bytes::new(), acl, mode: CreateMode::Persistent }))
+        (path.clone(), client.call(Create { path, data: "".into(), acl, mode: CreateMode::Persistent }))
     };
     let (no_write, made) = with("no-write", Permissions::READ | Permissions::CREATE | Permissions::DELETE);
     made.await.unwrap();
@@ -530,7 +530,8 @@ async fn what_a_lagging_server_says_again_is_not_shown_again() {
     server.expire(&lagging.client);
     let (names, _) = client.children(&path()).await.unwrap();
     // The old leader under the name of the new, so that its node is there to be watched.
-    let old = [Reply::Children(names, list.1), Reply::Data(board.0, board.1), Reply::Data(node.0, node.1)];
+    let old =
+        [Reply::Children(names, list.1), Reply::Data(board.0.into(), board.1), Reply::Data(node.0.into(), node.1)];
     lagging.old.lock().unwrap().extend(old);
     assert_eq!(news(&mut leaders), None, "an earlier term");
     assert!(lagging.old.lock().unwrap().is_empty(), "it was read");

@@ -12,7 +12,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use herdless_core::{Client, ClientExt, Error, Exists, NodePath, Reply, Request, Stat};
 use herdless_proto::codec::ConnectResponse;
 use herdless_proto::server::{Incoming, Machine, Ticket};
@@ -89,7 +89,7 @@ impl<S: Stream> Peer<S> {
     async fn serve(mut self) {
         while let Some((ticket, request)) = self.request().await {
             let outcome = match &request {
-                Request::GetData(get) => Ok(Reply::Data(Bytes::from(get.path.as_str().repeat(20)), Stat::default())),
+                Request::GetData(get) => Ok(Reply::Data(get.path.as_str().repeat(20).into(), Stat::default())),
                 Request::CloseSession => Ok(Reply::Closed),
                 _ => Ok(Reply::Exists(None)),
             };

@@ -78,7 +78,7 @@ pub enum ReadOp {
 impl MultiOp {
     /// Create a node open to anyone.
     pub fn create(path: &NodePath, data: impl Into<Bytes>, mode: CreateMode) -> Self {
-        Self::Create(Create { path: path.clone(), data: data.into(), acl: Acl::open(), mode })
+        Self::Create(Create { path: path.clone(), data: data.into().into(), acl: Acl::open(), mode })
     }
 
     /// Delete a node.
@@ -88,7 +88,7 @@ impl MultiOp {
 
     /// Set a node's data.
     pub fn set(path: &NodePath, data: impl Into<Bytes>, version: Version) -> Self {
-        Self::SetData(SetData { path: path.clone(), data: data.into(), version })
+        Self::SetData(SetData { path: path.clone(), data: data.into().into(), version })
     }
 
     /// Check that a node exists, and its version.

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::{Acl, CreateMode, NodePath, Version};
+use crate::{Acl, CreateMode, NodeData, NodePath, Version};
 
 /// Create a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +10,7 @@ pub struct Create {
     /// The path; of a sequential node what comes before the digits.
     pub path: NodePath,
     /// The data, at most 1 MiB less the rest of the frame.
-    pub data: Bytes,
+    pub data: NodeData,
     /// The access control list.
     pub acl: Arc<[Acl]>,
     /// How the node lives and is named.
@@ -53,7 +51,7 @@ pub struct SetData {
     /// The path.
     pub path: NodePath,
     /// The new data.
-    pub data: Bytes,
+    pub data: NodeData,
     /// The version that the old data must have.
     pub version: Version,
 }

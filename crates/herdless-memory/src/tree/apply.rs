@@ -2,12 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
 use herdless_core::{
     AddWatch, Auth, CheckWatches, Create, CreateMode, Created, Delete, Error, EventKind, Exists, FindOwn, GetAcl,
-    GetAllChildrenNumber, GetChildren, GetData, GetEphemerals, Multi, MultiOp, MultiReply, NodePath, Permissions,
-    ReadOp, ReadReply, Refusal, Release, RemoveWatches, Reply, Request, SessionId, SetAcl, SetData, Stat, Sync,
-    Version, WatchKind, Zxid,
+    GetAllChildrenNumber, GetChildren, GetData, GetEphemerals, Multi, MultiOp, MultiReply, NodeData, NodePath,
+    Permissions, ReadOp, ReadReply, Refusal, Release, RemoveWatches, Reply, Request, SessionId, SetAcl, SetData, Stat,
+    Sync, Version, WatchKind, Zxid,
 };
 
 use super::node::Node;
@@ -20,7 +19,7 @@ const TIMES_TO_LIVE: RangeInclusive<u128> = 1..=0xff_ffff_ffff;
 enum Undo {
     Create { path: NodePath, parent_creates: i32, parent_pzxid: Zxid },
     Delete { path: NodePath, node: Node, parent_pzxid: Zxid },
-    Set { path: NodePath, data: Bytes, mzxid: Zxid, mtime: i64, version: i32 },
+    Set { path: NodePath, data: NodeData, mzxid: Zxid, mtime: i64, version: i32 },
 }
 
 /// One change under way: what it has done so far.
@@ -96,7 +95,7 @@ impl Tree {
             }
             Request::FindOwn(FindOwn { prefix, data }) => {
                 let found = self.ephemerals_from(session, prefix).find_map(|path| {
-                    let node = self.nodes.get(path).filter(|node| node.data == data)?;
+                    let node = self.nodes.get(path).filter(|node| node.data == *data)?;
                     Some(Created { path: path.clone(), stat: node.stat() })
                 });
                 Ok(Reply::Found(found))
@@ -126,7 +125,7 @@ impl Tree {
             Request::Auth(auth) => self.prove(session, auth).map_err(Error::Refused),
             Request::WhoAmI(_) => Ok(Reply::Identities(self.identities(session).iter().map(access::user).collect())),
             // A server that stands alone.
-            Request::GetConfig(_) => Ok(Reply::Data(Bytes::new(), Stat::default())),
+            Request::GetConfig(_) => Ok(Reply::Data(NodeData::default(), Stat::default())),
             Request::Reconfig(_) => Err(Refusal::ReconfigDisabled.into()),
             Request::Sync(Sync { path }) => Ok(Reply::Synced(path.clone())),
             Request::CloseSession => {
@@ -356,7 +355,7 @@ impl Tree {
         }
         self.write(session, now_ms, fired, |tree, transaction| {
             if release.hand_over {
-                let set = SetData { path: release.path.clone(), data: Bytes::new(), version: Version::ANY };
+                let set = SetData { path: release.path.clone(), data: NodeData::default(), version: Version::ANY };
                 tree.set(&set, transaction)?;
             }
             tree.delete(&release.path, Version::ANY, transaction)?;

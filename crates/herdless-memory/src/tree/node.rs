@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use herdless_core::{Acl, Stat, Zxid};
+use herdless_core::{Acl, NodeData, Stat, Zxid};
 
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) data: Bytes,
+    pub(super) data: NodeData,
     pub(super) acl: Arc<[Acl]>,
     pub(super) czxid: Zxid,
     pub(super) mzxid: Zxid,
@@ -28,7 +27,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(data: Bytes, acl: Arc<[Acl]>, zxid: Zxid, now_ms: i64) -> Self {
+    pub(super) fn new(data: NodeData, acl: Arc<[Acl]>, zxid: Zxid, now_ms: i64) -> Self {
         Self {
             data,
             acl,
@@ -48,7 +47,7 @@ impl Node {
     }
 
     pub(super) fn root() -> Self {
-        Self::new(Bytes::new(), Acl::open(), Zxid(0), 0)
+        Self::new(NodeData::default(), Acl::open(), Zxid(0), 0)
     }
 
     pub(super) fn stat(&self) -> Stat {

@@ -304,7 +304,7 @@ mod tests {
         let listed = || Ok(Reply::Ephemerals(vec![path("/q/a"), path("/q/b")]));
         let data = |data: &'static [u8], owner| {
             let stat = Stat { ephemeral_owner: owner, ..Stat::default() };
-            Ok(Reply::Data(Bytes::from_static(data), stat))
+            Ok(Reply::Data(data.into(), stat))
         };
         let synced = || Ok(Reply::Synced(path("/q")));
         let steps = [synced(), listed(), data(b"me", 8), data(b"mee", ME.0)];

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use herdless_core::{NodePath, Stat, Zxid};
+use herdless_core::{NodeData, NodePath, Stat, Zxid};
 use thiserror::Error;
 
 /// Bytes that are not the record they should be.
@@ -65,6 +65,14 @@ impl<'a> Writer<'a> {
     pub fn buffer(&mut self, value: &[u8]) {
         self.int(value.len() as i32);
         self.out.put_slice(value);
+    }
+
+    /// A `buffer` that may be null.
+    pub fn data(&mut self, value: &NodeData) {
+        if value.is_null() {
+            return self.int(-1);
+        }
+        self.buffer(value);
     }
 
     /// A `ustring`.
@@ -146,9 +154,13 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// A `buffer`, copied out of the frame.
-    pub fn bytes(&mut self) -> Result<Bytes, Malformed> {
-        self.buffer().map(Bytes::copy_from_slice)
+    /// A `buffer` that may be null, copied out of the frame.
+    pub fn data(&mut self) -> Result<NodeData, Malformed> {
+        if self.rest.starts_with(&(-1i32).to_be_bytes()) {
+            self.int()?;
+            return Ok(NodeData::NULL);
+        }
+        self.buffer().map(|bytes| Bytes::copy_from_slice(bytes).into())
     }
 
     /// A `ustring`.

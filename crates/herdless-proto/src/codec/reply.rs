@@ -74,7 +74,7 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
         }
         OpCode::Delete => Reply::Deleted,
         OpCode::Exists => Reply::Exists(Some(r.stat()?)),
-        OpCode::GetData => Reply::Data(r.bytes()?, r.stat()?),
+        OpCode::GetData => Reply::Data(r.data()?, r.stat()?),
         OpCode::SetData => Reply::Set(r.stat()?),
         OpCode::GetChildren => Reply::Children(read_names(r)?, Stat::default()),
         OpCode::GetChildren2 => Reply::Children(read_names(r)?, r.stat()?),
@@ -101,7 +101,7 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
                 .map(|_| Ok(Identity { scheme: r.string()?.to_owned(), id: r.string()?.to_owned() }))
                 .collect::<Result<_, _>>()?,
         ),
-        OpCode::Reconfig => Reply::Data(r.bytes()?, r.stat()?),
+        OpCode::Reconfig => Reply::Data(r.data()?, r.stat()?),
         OpCode::CloseSession => Reply::Closed,
         OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 | OpCode::Sasl => {
             return Err(Malformed("reply"));
@@ -155,7 +155,7 @@ fn read_multi_read(r: &mut Reader<'_>) -> Result<Vec<Result<ReadReply, Error>>, 
             return Ok(replies);
         }
         replies.push(match OpCode::from_code(code) {
-            Some(OpCode::GetData) => Ok(ReadReply::Data(r.bytes()?, r.stat()?)),
+            Some(OpCode::GetData) => Ok(ReadReply::Data(r.data()?, r.stat()?)),
             Some(OpCode::GetChildren) => Ok(ReadReply::Children(read_names(r)?)),
             None if code == -1 => Err(error(r.int()?)),
             _ => return Err(Malformed("result of a multi of reads")),
@@ -174,7 +174,7 @@ pub fn write_reply(w: &mut Writer<'_>, shape: &Shape, reply: &Reply) {
         }
         Reply::Exists(Some(stat)) | Reply::Set(stat) => w.stat(stat),
         Reply::Data(data, stat) => {
-            w.buffer(data);
+            w.data(data);
             w.stat(stat);
         }
         Reply::Children(names, stat) => {
@@ -247,7 +247,7 @@ fn write_read_reply(w: &mut Writer<'_>, reply: &Result<ReadReply, Error>) {
     match reply {
         Ok(ReadReply::Data(data, stat)) => {
             multi_header(w, OpCode::GetData.code(), false, 0);
-            w.buffer(data);
+            w.data(data);
             w.stat(stat);
         }
         Ok(ReadReply::Children(names)) => {

@@ -120,7 +120,7 @@ fn create_opcode(mode: CreateMode) -> OpCode {
 
 fn write_create(w: &mut Writer<'_>, create: &Create) {
     w.string(create.path.as_str());
-    w.buffer(&create.data);
+    w.data(&create.data);
     write_acl(w, &create.acl);
     // CreateMode.toFlag
     let (flags, ttl) = match create.mode {
@@ -149,7 +149,7 @@ pub(super) fn write_acl(w: &mut Writer<'_>, acl: &[Acl]) {
 
 fn write_set(w: &mut Writer<'_>, SetData { path, data, version }: &SetData) {
     w.string(path.as_str());
-    w.buffer(data);
+    w.data(data);
     w.int(version.0);
 }
 
@@ -367,7 +367,7 @@ fn prefix(r: &mut Reader<'_>) -> Result<NodePath, ReadError> {
 
 fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> {
     let text = r.string()?;
-    let data = r.bytes()?;
+    let data = r.data()?;
     let acl = read_acl(r)?;
     let flags = r.int()?;
     let ttl = match opcode {
@@ -410,7 +410,7 @@ pub(super) fn read_acl(r: &mut Reader<'_>) -> Result<Vec<Acl>, Malformed> {
 }
 
 fn read_set(r: &mut Reader<'_>) -> Result<SetData, ReadError> {
-    Ok(SetData { path: path(r)?, data: r.bytes()?, version: Version(r.int()?) })
+    Ok(SetData { path: path(r)?, data: r.data()?, version: Version(r.int()?) })
 }
 
 fn read_multi(r: &mut Reader<'_>) -> Result<(Multi, Vec<OpCode>), ReadError> {

@@ -7,11 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
 use herdless_core::{
     Acl, AddWatchMode, CheckWatches, Create, CreateMode, Created, Delete, Error, GetAcl, GetAllChildrenNumber,
-    GetConfig, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, ReadOp, Reconfig, RemoveWatches, Reply, Request,
-    SessionId, SetAcl, Stat, Sync, Version, WatcherType, WhoAmI, Zxid,
+    GetConfig, GetEphemerals, Multi, MultiOp, MultiRead, NodeData, NodePath, ReadOp, Reconfig, RemoveWatches, Reply,
+    Request, SessionId, SetAcl, Stat, Sync, Version, WatcherType, WhoAmI, Zxid,
 };
 
 use crate::harness::{Seen, Torn, World, path};
@@ -115,7 +114,7 @@ fn ready() -> (World, Created) {
 }
 
 /// Everything that can be read of the tree, its zxids by their order: waiting for what was on its way takes some.
-type Image = Vec<(NodePath, Bytes, Stat, Vec<Acl>)>;
+type Image = Vec<(NodePath, NodeData, Stat, Vec<Acl>)>;
 
 fn image(world: &mut World) -> Image {
     let paths: Vec<_> = world.tree.paths().cloned().collect();

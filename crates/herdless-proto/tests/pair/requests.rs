@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use herdless_core::{
     Acl, AddWatch, AddWatchMode, Auth, Create, CreateMode, Created, Delete, Exists, FindOwn, GetChildren, GetData,
-    Multi, MultiOp, Release, Reply, Request, SessionId, SetData, Version,
+    Multi, MultiOp, NodeData, Release, Reply, Request, SessionId, SetData, Version,
 };
 
 use crate::harness::{World, path};
 
-pub(crate) fn create(at: &str, data: impl Into<Bytes>, mode: CreateMode) -> Request {
+pub(crate) fn create(at: &str, data: impl Into<NodeData>, mode: CreateMode) -> Request {
     Request::Create(Create { path: path(at), data: data.into(), acl: Acl::open(), mode })
 }
 
@@ -17,7 +17,7 @@ pub(crate) fn node(at: &str) -> Request {
 }
 
 /// One's own place in a queue: what a lock makes.
-pub(crate) fn place(at: &str, data: impl Into<Bytes>) -> Request {
+pub(crate) fn place(at: &str, data: impl Into<NodeData>) -> Request {
     create(at, data, CreateMode::EphemeralSequential)
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn delete(at: &str) -> Request {
     Request::Delete(Delete { path: path(at), version: Version::ANY })
 }
 
-pub(crate) fn set(at: &str, data: impl Into<Bytes>) -> Request {
+pub(crate) fn set(at: &str, data: impl Into<NodeData>) -> Request {
     Request::SetData(SetData { path: path(at), data: data.into(), version: Version::ANY })
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use herdless_core::{CreateMode, Error, Reply, Request, SessionId};
+use herdless_core::{
+    CreateMode, Error, Multi, MultiOp, MultiRead, NodeData, ReadOp, ReadReply, Reply, Request, SessionId, Version,
+};
 
 use crate::harness::{Seen, THIRD, TIMEOUT, Torn, World, accepted, config, path};
 use crate::requests::*;
@@ -22,6 +24,36 @@ fn a_handshake_and_requests_survive_reads_of_one_byte() {
     assert_eq!(world.client.counters().connects, 1);
     let counters = world.client.counters();
     assert_eq!(counters.bytes_in + counters.bytes_out, world.carried);
+}
+
+/// Apache ZooKeeper keeps null apart from no bytes (length −1 and length 0), and so do both machines and the tree.
+#[test]
+fn null_goes_to_the_server_and_back_as_null() {
+    let mut world = World::new();
+    let held = |world: &mut World| match world.call(get("/a")) {
+        Ok(Reply::Data(data, stat)) => (data, stat.data_length),
+        other => panic!("{other:?}"),
+    };
+    made(&mut world, create("/a", NodeData::NULL, CreateMode::Persistent));
+    assert_eq!(held(&mut world), (NodeData::NULL, 0));
+    world.call(set("/a", "")).unwrap();
+    assert_eq!(held(&mut world), ("".into(), 0));
+    world.call(set("/a", NodeData::NULL)).unwrap();
+    assert_eq!(held(&mut world), (NodeData::NULL, 0));
+    let both = MultiRead { operations: vec![ReadOp::GetData(path("/a")), ReadOp::GetData(path("/"))] };
+    let Ok(Reply::MultiRead(read)) = world.call(Request::MultiRead(both)) else { panic!("{:?}", world.told()) };
+    let data: Vec<_> = read
+        .into_iter()
+        .map(|read| match read {
+            Ok(ReadReply::Data(data, _)) => data,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(data, [NodeData::NULL, "".into()]);
+    // A multi that fails takes it back.
+    let refused = vec![MultiOp::set(&path("/a"), "x", Version::ANY), MultiOp::delete(&path("/none"), Version::ANY)];
+    world.call(Request::Multi(Multi { operations: refused, session: None })).unwrap_err();
+    assert_eq!(held(&mut world), (NodeData::NULL, 0));
 }
 
 #[test]

@@ -111,7 +111,12 @@ impl Line {
     }
 
     pub(crate) fn create(&self, data: &Bytes) -> Create {
-        Create { path: self.prefix(), data: data.clone(), acl: self.acl.clone(), mode: CreateMode::EphemeralSequential }
+        Create {
+            path: self.prefix(),
+            data: data.clone().into(),
+            acl: self.acl.clone(),
+            mode: CreateMode::EphemeralSequential,
+        }
     }
 
     /// What becomes of a create that nobody waits for any more: the node it makes is taken away again, also where its

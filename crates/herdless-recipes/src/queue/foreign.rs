@@ -238,7 +238,7 @@ impl<C: Client + Clone + 'static> ForeignQueue<C> {
         let prefix = self.path.child(&self.layout.stem(priority));
         Create {
             path: prefix.expect("the stem is a valid name below any valid path"),
-            data,
+            data: data.into(),
             acl: self.acl.clone(),
             mode: CreateMode::PersistentSequential,
         }

@@ -119,7 +119,7 @@ impl Tree {
     }
 
     pub(super) fn create(&self, path: NodePath, data: Bytes, mode: CreateMode) -> Create {
-        Create { path, data, acl: self.acl.clone(), mode }
+        Create { path, data: data.into(), acl: self.acl.clone(), mode }
     }
 
     pub(super) fn create_op(&self, path: NodePath, data: Bytes, mode: CreateMode) -> MultiOp {

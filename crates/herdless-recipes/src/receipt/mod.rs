@@ -5,10 +5,9 @@ mod once;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use herdless_core::{
-    Acl, Call, Client, ClientExt, Create, CreateMode, Error, FindOwn, MultiOp, MultiReply, NodePath, Refusal, Release,
-    Request, Session, SessionId, Version, Zxid,
+    Acl, Call, Client, ClientExt, Create, CreateMode, Error, FindOwn, MultiOp, MultiReply, NodeData, NodePath, Refusal,
+    Release, Request, Session, SessionId, Version, Zxid,
 };
 
 pub(crate) use self::kept::{Outcome, Receipts, Written};
@@ -115,7 +114,7 @@ impl Attempt {
         let path = &self.receipt.prefix;
         let create = self.make.as_ref().map(|Make { acl, .. }| {
             let (path, acl) = (path.clone(), acl.clone());
-            MultiOp::Create(Create { path, data: Bytes::new(), acl, mode: CreateMode::Ephemeral })
+            MultiOp::Create(Create { path, data: NodeData::default(), acl, mode: CreateMode::Ephemeral })
         });
         create.into_iter().chain([MultiOp::set(path, self.receipt.data.clone(), Version::ANY)])
     }

@@ -41,7 +41,7 @@ impl Lease {
     pub(super) fn creates<'a>(&'a self, acl: &'a Arc<[Acl]>) -> impl Iterator<Item = MultiOp> + 'a {
         self.paths.iter().map(|path| {
             let (path, data, acl) = (path.clone(), self.data.clone(), acl.clone());
-            MultiOp::Create(Create { path, data, acl, mode: CreateMode::Ephemeral })
+            MultiOp::Create(Create { path, data: data.into(), acl, mode: CreateMode::Ephemeral })
         })
     }
 

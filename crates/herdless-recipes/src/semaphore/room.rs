@@ -173,7 +173,7 @@ pub(super) fn set<C: Client>(client: &C, path: &NodePath, permits: u32) -> Call<
 }
 
 fn create(path: &NodePath, data: Bytes, acl: &Arc<[Acl]>) -> Create {
-    Create { path: path.clone(), data, acl: acl.clone(), mode: CreateMode::Persistent }
+    Create { path: path.clone(), data: data.into(), acl: acl.clone(), mode: CreateMode::Persistent }
 }
 
 /// As Curator's `SharedCount.toBytes`: `ByteBuffer.putInt`.

@@ -233,7 +233,7 @@ fn take_any_value(client: &Inner, request: Request) -> Response {
         let text = String::from_utf8_lossy(data);
         let Some((_, rest)) = text.split_once(' ') else { return Ok(answer) };
         let forged = Bytes::from(format!("{} {rest}", stat.czxid));
-        Ok(Answer { reply: Reply::Data(forged, *board), ..answer })
+        Ok(Answer { reply: Reply::Data(forged.into(), *board), ..answer })
     })
 }
 
