@@ -89,7 +89,8 @@ pub(crate) async fn reconnect(address: &str, settings: &Settings) -> Result<Repo
     Ok(report)
 }
 
-async fn crowd(
+/// Clients with a session each.
+pub(crate) async fn crowd(
     address: &str,
     count: usize,
     mut measurement: Option<&mut Measurement>,

@@ -4,6 +4,7 @@
 //! can be put side by side.
 
 mod crowd;
+mod fan_out;
 mod hand_overs;
 mod locks;
 mod queues;
@@ -26,13 +27,14 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// Measures herdless against a ZooKeeper server.
 #[derive(Parser)]
 struct Arguments {
-    /// get1, get, create_delete, lock, lock_awaited, acquire_idle, contend, waiters, latch, barrier, queue,
-    /// queue_ack, semaphore, rwlock, watches, sessions or reconnect; serve is the embedded server
+    /// get1, get, set1, set, create_delete, fill, lock, lock_awaited, acquire_idle, contend, waiters, latch, barrier, queue,
+    /// queue_ack, semaphore, rwlock, watches, sessions, fan_out or reconnect; serve is the embedded server
     scenario: String,
     /// The server: HOST:PORT
     #[arg(long)]
     connect: String,
-    /// n=, c=, p=, window=, waiters=, sessions=, rounds=, size=, consumers=, prefetch=, permits=, readers=, down=, warmup=, threads=
+    /// n=, c=, p=, window=, nodes=, size=, waiters=, sessions=, rounds=, consumers=, prefetch=, permits=, readers=, down=, server=,
+    /// warmup=, threads=
     settings: Vec<Setting>,
 }
 
@@ -72,6 +74,10 @@ async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Rep
     match scenario {
         "get1" => traffic::get1(address, settings).await,
         "get" => traffic::get(address, settings).await,
+        "set1" => traffic::set1(address, settings).await,
+        "set" => traffic::set(address, settings).await,
+        "fill" => traffic::fill(address, settings).await,
+        "fan_out" => fan_out::fan_out(address, settings).await,
         "create_delete" => traffic::create_delete(address, settings).await,
         "lock" => locks::cycles(address, settings, locks::Release::Dropped).await,
         "lock_awaited" => locks::cycles(address, settings, locks::Release::Awaited).await,
@@ -93,7 +99,8 @@ async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Rep
 
 /// The embedded server, in a process of its own: until it is killed.
 async fn serve(address: &str) -> Result<Report, AnyError> {
-    let server = herdless::server::Server::builder().bind(address).await?;
+    // As many as file descriptors allow: what is measured is not the default.
+    let server = herdless::server::Server::builder().max_connections(usize::MAX).bind(address).await?;
     eprintln!("{}", server.address());
     std::future::pending().await
 }

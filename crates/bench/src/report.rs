@@ -119,7 +119,12 @@ fn cpu() -> Option<Duration> {
 
 /// How much of this process is in memory, in bytes (Linux: the kibibytes of `VmRSS`).
 pub(crate) fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    resident_of("self")
+}
+
+/// As [`resident`], of the process with this number.
+pub(crate) fn resident_of(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

@@ -1,63 +1,61 @@
-//! Plain requests: how much the transport costs.
+//! Plain requests: how much the transport, or the server, costs.
 
 use std::collections::VecDeque;
 
-use herdless::{ClientExt, CreateMode, Error, NodePath, TokioClient, Version};
+use herdless::{Bytes, ClientExt, CreateMode, Error, NodePath, TokioClient, Version};
 
 use crate::AnyError;
 use crate::report::{Measurement, Report, now};
 use crate::sessions::{connect, fresh_path};
 use crate::settings::Settings;
 
-async fn node_of_100_bytes(client: &TokioClient) -> Result<NodePath, AnyError> {
-    let path = fresh_path(client, "get").await?;
-    client.set(&path, vec![b'x'; 100], Version::ANY).await?;
-    Ok(path)
+/// Nodes of one size under a node of their own.
+struct Nodes {
+    parent: NodePath,
+    paths: Vec<NodePath>,
 }
 
-/// Serial reads.
-pub(crate) async fn get1(address: &str, settings: &Settings) -> Result<Report, AnyError> {
-    let n = settings.number("n", 20_000)?;
-    let client = connect(address).await?;
-    let path = node_of_100_bytes(&client).await?;
-    for _ in 0..200 {
-        client.get(&path).await?;
+impl Nodes {
+    async fn create(client: &TokioClient, name: &str, settings: &Settings, count: usize) -> Result<Self, AnyError> {
+        let (count, data) = (settings.number("nodes", count)?, data(settings, 100)?);
+        let parent = fresh_path(client, name).await?;
+        let paths = (0..count).map(|i| parent.child(&format!("n{i:07}"))).collect::<Result<Vec<_>, _>>()?;
+        windowed(count, WINDOW, |i| client.create(&paths[i], data.clone(), CreateMode::Persistent)).await?;
+        Ok(Self { parent, paths })
     }
-    let mut measurement = Measurement::start("get1", std::slice::from_ref(&client));
-    for _ in 0..n {
-        let start = now();
-        client.get(&path).await?;
-        measurement.took(start.elapsed());
+
+    /// One after the other, and from the beginning again.
+    fn at(&self, i: usize) -> &NodePath {
+        &self.paths[i % self.paths.len()]
     }
-    let report = measurement.end(n);
-    client.delete(&path, Version::ANY).await?;
-    client.close().await?;
-    Ok(report)
+
+    async fn delete(self, client: &TokioClient) -> Result<(), Error> {
+        windowed(self.paths.len(), WINDOW, |i| client.delete(&self.paths[i], Version::ANY)).await?;
+        client.delete(&self.parent, Version::ANY).await
+    }
 }
 
-/// Reads with a window of them under way.
-pub(crate) async fn get(address: &str, settings: &Settings) -> Result<Report, AnyError> {
-    let (n, window) = (settings.number("n", 400_000)?, settings.number("window", 256)?);
-    let client = connect(address).await?;
-    let path = node_of_100_bytes(&client).await?;
-    let measurement = Measurement::start("get", std::slice::from_ref(&client));
-    read_all(&client, &path, n, window).await?;
-    let report = measurement.end(n);
-    client.delete(&path, Version::ANY).await?;
-    client.close().await?;
-    Ok(report)
+/// How many requests are under way at a time.
+const WINDOW: usize = 256;
+
+fn data(settings: &Settings, size: usize) -> Result<Bytes, String> {
+    Ok(vec![b'x'; settings.number("size", size)?].into())
 }
 
-async fn read_all(client: &TokioClient, path: &NodePath, n: usize, window: usize) -> Result<(), Error> {
-    // Answers come in the order of the requests, so the oldest is the one to wait for.
+/// Makes `n` calls, each when there is room for it. Answers come in the order of the requests, so the oldest is the one to
+/// wait for.
+async fn windowed<T, F>(n: usize, window: usize, call: impl Fn(usize) -> F) -> Result<(), Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
     let mut under_way = VecDeque::with_capacity(window);
-    for _ in 0..n {
+    for i in 0..n {
         if under_way.len() == window
             && let Some(oldest) = under_way.pop_front()
         {
             oldest.await?;
         }
-        under_way.push_back(client.get(path));
+        under_way.push_back(call(i));
     }
     for call in under_way {
         call.await?;
@@ -65,36 +63,105 @@ async fn read_all(client: &TokioClient, path: &NodePath, n: usize, window: usize
     Ok(())
 }
 
+/// Serial reads.
+pub(crate) async fn get1(address: &str, settings: &Settings) -> Result<Report, AnyError> {
+    let n = settings.number("n", 20_000)?;
+    let client = connect(address).await?;
+    let nodes = Nodes::create(&client, "get", settings, 1).await?;
+    for i in 0..200 {
+        client.get(nodes.at(i)).await?;
+    }
+    let mut measurement = Measurement::start("get1", std::slice::from_ref(&client));
+    for i in 0..n {
+        let start = now();
+        client.get(nodes.at(i)).await?;
+        measurement.took(start.elapsed());
+    }
+    let report = measurement.end(n);
+    nodes.delete(&client).await?;
+    client.close().await?;
+    Ok(report)
+}
+
+/// Reads with a window of them under way.
+pub(crate) async fn get(address: &str, settings: &Settings) -> Result<Report, AnyError> {
+    let (n, window) = (settings.number("n", 400_000)?, settings.number("window", WINDOW)?);
+    let client = connect(address).await?;
+    let nodes = Nodes::create(&client, "get", settings, 1).await?;
+    let measurement = Measurement::start("get", std::slice::from_ref(&client));
+    windowed(n, window, |i| client.get(nodes.at(i))).await?;
+    let report = measurement.end(n);
+    nodes.delete(&client).await?;
+    client.close().await?;
+    Ok(report)
+}
+
+/// Serial writes.
+pub(crate) async fn set1(address: &str, settings: &Settings) -> Result<Report, AnyError> {
+    let (n, data) = (settings.number("n", 5_000)?, data(settings, 100)?);
+    let client = connect(address).await?;
+    let nodes = Nodes::create(&client, "set", settings, 1).await?;
+    for i in 0..200 {
+        client.set(nodes.at(i), data.clone(), Version::ANY).await?;
+    }
+    let mut measurement = Measurement::start("set1", std::slice::from_ref(&client));
+    for i in 0..n {
+        let start = now();
+        client.set(nodes.at(i), data.clone(), Version::ANY).await?;
+        measurement.took(start.elapsed());
+    }
+    let report = measurement.end(n);
+    nodes.delete(&client).await?;
+    client.close().await?;
+    Ok(report)
+}
+
+/// Writes of many nodes in turn, with a window of them under way.
+pub(crate) async fn set(address: &str, settings: &Settings) -> Result<Report, AnyError> {
+    let (n, window, data) = (settings.number("n", 200_000)?, settings.number("window", WINDOW)?, data(settings, 100)?);
+    let client = connect(address).await?;
+    let nodes = Nodes::create(&client, "set", settings, 1_000).await?;
+    let measurement = Measurement::start("set", std::slice::from_ref(&client));
+    windowed(n, window, |i| client.set(nodes.at(i), data.clone(), Version::ANY)).await?;
+    let report = measurement.end(n);
+    nodes.delete(&client).await?;
+    client.close().await?;
+    Ok(report)
+}
+
+/// Nodes that are left behind, for those who ask what they take.
+pub(crate) async fn fill(address: &str, settings: &Settings) -> Result<Report, AnyError> {
+    let (n, window, data) =
+        (settings.number("n", 100_000)?, settings.number("window", WINDOW)?, data(settings, 1_024)?);
+    let client = connect(address).await?;
+    let parent = fresh_path(&client, "fill").await?;
+    let paths = (0..n).map(|i| parent.child(&format!("n{i:07}"))).collect::<Result<Vec<_>, _>>()?;
+    let measurement = Measurement::start("fill", std::slice::from_ref(&client));
+    windowed(n, window, |i| client.create(&paths[i], data.clone(), CreateMode::Persistent)).await?;
+    let report = measurement.end(n);
+    client.close().await?;
+    Ok(report)
+}
+
 /// Pairs of a create and a delete, with a window of pairs under way.
 pub(crate) async fn create_delete(address: &str, settings: &Settings) -> Result<Report, AnyError> {
     let (n, window) = (settings.number("n", 40_000)?, settings.number("window", 128)?);
     let client = connect(address).await?;
     let parent = fresh_path(&client, "create").await?;
+    // The names of a window, again and again: the delete is carried out before the next create of its name.
+    let paths = (0..window).map(|i| parent.child(&format!("n{i}"))).collect::<Result<Vec<_>, _>>()?;
     let measurement = Measurement::start("create_delete", std::slice::from_ref(&client));
-    let mut under_way = VecDeque::with_capacity(window);
-    for i in 0..n {
-        if under_way.len() == window {
-            let (create, delete) = under_way.pop_front().ok_or("an empty window")?;
-            finish(create, delete).await?;
+    let pair = |i: usize| {
+        let path = &paths[i % window];
+        let (create, delete) = (client.create(path, "", CreateMode::Persistent), client.delete(path, Version::ANY));
+        async move {
+            create.await?;
+            delete.await
         }
-        // The names of a window, again and again: the delete is carried out before the next create of its name.
-        let path = parent.child(&format!("n{}", i % window))?;
-        under_way.push_back((client.create(&path, "", CreateMode::Persistent), client.delete(&path, Version::ANY)));
-    }
-    for (create, delete) in under_way {
-        finish(create, delete).await?;
-    }
+    };
+    windowed(n, window, pair).await?;
     let report = measurement.end(2 * n);
     client.delete(&parent, Version::ANY).await?;
     client.close().await?;
     Ok(report)
-}
-
-async fn finish<C, D>(create: C, delete: D) -> Result<(), Error>
-where
-    C: Future<Output = Result<herdless::core::Created, Error>>,
-    D: Future<Output = Result<(), Error>>,
-{
-    create.await?;
-    delete.await
 }
