@@ -110,7 +110,9 @@ impl Machine {
             buffer.clear();
             return Ok(None);
         }
-        if let (false, Some(word)) = (self.connected, FourLetterWord::at_start(buffer)) {
+        if !self.connected
+            && let Some(word) = FourLetterWord::at_start(buffer)
+        {
             self.closing = true;
             self.counters.received += 1;
             buffer.clear();

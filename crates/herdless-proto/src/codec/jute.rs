@@ -90,17 +90,21 @@ impl<'a> Writer<'a> {
 
     /// A `Stat`.
     pub fn stat(&mut self, stat: &Stat) {
-        self.long(stat.czxid.0);
-        self.long(stat.mzxid.0);
-        self.long(stat.ctime);
-        self.long(stat.mtime);
-        self.int(stat.version);
-        self.int(stat.cversion);
-        self.int(stat.aversion);
-        self.long(stat.ephemeral_owner);
-        self.int(stat.data_length);
-        self.int(stat.num_children);
-        self.long(stat.pzxid.0);
+        // Put together first: room is made, and looked for, once and not for each of its fields.
+        let mut record = [0; 68];
+        let mut rest = &mut record[..];
+        rest.put_i64(stat.czxid.0);
+        rest.put_i64(stat.mzxid.0);
+        rest.put_i64(stat.ctime);
+        rest.put_i64(stat.mtime);
+        rest.put_i32(stat.version);
+        rest.put_i32(stat.cversion);
+        rest.put_i32(stat.aversion);
+        rest.put_i64(stat.ephemeral_owner);
+        rest.put_i32(stat.data_length);
+        rest.put_i32(stat.num_children);
+        rest.put_i64(stat.pzxid.0);
+        self.out.put_slice(&record);
     }
 }
 
