@@ -191,7 +191,7 @@ impl Tree {
         if !self.permits(transaction.session, node, Permissions::ADMIN) {
             return Err(Refusal::NoAuth);
         }
-        let node = self.nodes.get_mut(&set.path).ok_or(Refusal::NoNode)?;
+        let node = self.nodes.get_mut(set.path.as_str()).ok_or(Refusal::NoNode)?;
         expect_version(node.acl_version, set.version)?;
         node.acl = acl;
         node.acl_version = next_version(node.acl_version);
@@ -302,7 +302,7 @@ impl Tree {
         if !self.permits(transaction.session, node, Permissions::WRITE) {
             return Err(Refusal::NoAuth);
         }
-        let node = self.nodes.get_mut(&set.path).ok_or(Refusal::NoNode)?;
+        let node = self.nodes.get_mut(set.path.as_str()).ok_or(Refusal::NoNode)?;
         check_version(node, set.version)?;
         transaction.undo.push(Undo::Set {
             path: set.path.clone(),
@@ -383,7 +383,7 @@ impl Tree {
                 self.nodes.insert(path, node);
             }
             Undo::Set { path, data, mzxid, mtime, version } => {
-                if let Some(node) = self.nodes.get_mut(&path) {
+                if let Some(node) = self.nodes.get_mut(path.as_str()) {
                     (node.data, node.mzxid, node.mtime, node.version) = (data, mzxid, mtime, version);
                 }
             }

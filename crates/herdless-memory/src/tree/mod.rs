@@ -2,7 +2,10 @@
 
 mod access;
 mod apply;
+mod journal;
 mod node;
+mod nodes;
+mod restore;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +16,12 @@ use herdless_core::{
     Zxid,
 };
 
+pub use journal::Changes;
+pub use node::NodeRecord;
+pub use restore::RestoreError;
+
 use node::Node;
+use nodes::Nodes;
 use watches::Watches;
 
 /// The events that a change has fired, in order, each with the session to tell.
@@ -25,8 +33,10 @@ pub type Fired = Vec<(SessionId, WatchEvent)>;
 /// events in the same order.
 #[derive(Debug)]
 pub struct Tree {
-    nodes: BTreeMap<NodePath, Node>,
+    nodes: Nodes,
     sessions: BTreeMap<SessionId, OpenSession>,
+    /// The sessions that were opened or closed since somebody last asked, where anybody asks.
+    touched_sessions: Option<Vec<SessionId>>,
     watches: Watches,
     zxid: i64,
     allows_ttl: bool,
@@ -51,10 +61,10 @@ struct Change {
 impl Tree {
     /// A tree with only the root, whose first change will be `first`.
     pub fn new(first: Zxid) -> Self {
-        let root = Node::root();
         Self {
-            nodes: BTreeMap::from([(NodePath::root(), root)]),
+            nodes: Nodes::from(BTreeMap::from([(NodePath::root(), Node::root())])),
             sessions: BTreeMap::new(),
+            touched_sessions: None,
             watches: Watches::default(),
             zxid: first.0 - 1,
             allows_ttl: false,
@@ -111,6 +121,7 @@ impl Tree {
     pub fn open_session(&mut self, session: SessionId) {
         self.zxid += 1;
         self.sessions.insert(session, OpenSession::default());
+        self.touch_session(session);
     }
 
     /// Ends a session, closed or expired: its ephemeral nodes go in one change, which its own watches are still told of
@@ -129,6 +140,7 @@ impl Tree {
         self.fire(&changes, fired);
         self.watches.forget(session);
         self.sessions.remove(&session);
+        self.touch_session(session);
     }
 
     /// Forgets a session's watches and identities, as a server does when the session's connection is lost.

@@ -24,9 +24,81 @@ pub(super) struct Node {
     /// For how long it may be idle, in milliseconds.
     pub(super) time_to_live: Option<i64>,
     pub(super) children: BTreeSet<Box<str>>,
+    /// Whether the journal has it already.
+    pub(super) is_touched: bool,
+}
+
+/// What there is to know of a node but its children, whom their paths tell: for whoever keeps a tree elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "who keeps a node keeps all of it")]
+pub struct NodeRecord {
+    /// The data.
+    pub data: NodeData,
+    /// The access control list.
+    pub acl: Arc<[Acl]>,
+    /// The change that created it.
+    pub czxid: Zxid,
+    /// The last change of its data.
+    pub mzxid: Zxid,
+    /// The last change of its children.
+    pub pzxid: Zxid,
+    /// When it was created, in milliseconds since 1970.
+    pub ctime: i64,
+    /// When its data was last changed, in milliseconds since 1970.
+    pub mtime: i64,
+    /// The version of its data.
+    pub version: i32,
+    /// The version of its access control list.
+    pub acl_version: i32,
+    /// How many children were ever created: the next sequential child's number.
+    pub creates: i32,
+    /// The session of an ephemeral node; 0 for others.
+    pub owner: i64,
+    /// Whether it is a container.
+    pub is_container: bool,
+    /// For how long it may be idle, in milliseconds.
+    pub time_to_live: Option<i64>,
 }
 
 impl Node {
+    pub(super) fn record(&self) -> NodeRecord {
+        NodeRecord {
+            data: self.data.clone(),
+            acl: self.acl.clone(),
+            czxid: self.czxid,
+            mzxid: self.mzxid,
+            pzxid: self.pzxid,
+            ctime: self.ctime,
+            mtime: self.mtime,
+            version: self.version,
+            acl_version: self.acl_version,
+            creates: self.creates,
+            owner: self.owner,
+            is_container: self.is_container,
+            time_to_live: self.time_to_live,
+        }
+    }
+
+    pub(super) fn restored(record: NodeRecord) -> Self {
+        Self {
+            data: record.data,
+            acl: record.acl,
+            czxid: record.czxid,
+            mzxid: record.mzxid,
+            pzxid: record.pzxid,
+            ctime: record.ctime,
+            mtime: record.mtime,
+            version: record.version,
+            acl_version: record.acl_version,
+            creates: record.creates,
+            owner: record.owner,
+            is_container: record.is_container,
+            time_to_live: record.time_to_live,
+            children: BTreeSet::new(),
+            is_touched: false,
+        }
+    }
+
     pub(super) fn new(data: NodeData, acl: Arc<[Acl]>, zxid: Zxid, now_ms: i64) -> Self {
         Self {
             data,
@@ -43,6 +115,7 @@ impl Node {
             is_container: false,
             time_to_live: None,
             children: BTreeSet::new(),
+            is_touched: false,
         }
     }
 

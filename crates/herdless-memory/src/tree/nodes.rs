@@ -1,0 +1,84 @@
+//! All nodes, and which of them were touched.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, Deref};
+
+use herdless_core::NodePath;
+
+use super::node::Node;
+
+/// The nodes by their paths. There is no way to change one past the journal.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    map: BTreeMap<NodePath, Node>,
+    /// The paths that were touched since somebody last asked, where anybody asks; some of them more than once.
+    touched: Option<Vec<NodePath>>,
+}
+
+impl From<BTreeMap<NodePath, Node>> for Nodes {
+    fn from(map: BTreeMap<NodePath, Node>) -> Self {
+        Self { map, touched: None }
+    }
+}
+
+impl Deref for Nodes {
+    type Target = BTreeMap<NodePath, Node>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.map
+    }
+}
+
+impl Nodes {
+    pub(super) fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
+        let Some(touched) = &mut self.touched else {
+            return self.map.get_mut(path);
+        };
+        // The key too, in one search: the journal shares its path.
+        let exactly = (Bound::Included(path), Bound::Included(path));
+        let (path, node) = self.map.range_mut::<str, _>(exactly).next()?;
+        if !node.is_touched {
+            node.is_touched = true;
+            touched.push(path.clone());
+        }
+        Some(node)
+    }
+
+    pub(super) fn insert(&mut self, path: NodePath, mut node: Node) {
+        if let Some(touched) = &mut self.touched {
+            node.is_touched = true;
+            touched.push(path.clone());
+        }
+        self.map.insert(path, node);
+    }
+
+    pub(super) fn remove(&mut self, path: &NodePath) -> Option<Node> {
+        let node = self.map.remove(path)?;
+        if let Some(touched) = self.touched.as_mut().filter(|_| !node.is_touched) {
+            touched.push(path.clone());
+        }
+        Some(node)
+    }
+
+    /// From now on the journal is kept; `all` has it begin with every node there is.
+    pub(super) fn keep_journal(&mut self, all: bool) {
+        let touched = if all { self.map.keys().cloned().collect() } else { Vec::new() };
+        self.touched = Some(touched);
+    }
+
+    /// The paths that were touched, in order and each once, and the nodes that are there now. The journal begins anew.
+    pub(super) fn take_touched(&mut self) -> impl Iterator<Item = (NodePath, Option<&Node>)> {
+        let mut touched = self.touched.as_mut().map(std::mem::take).unwrap_or_default();
+        touched.sort_unstable();
+        touched.dedup();
+        for path in &touched {
+            if let Some(node) = self.map.get_mut(path) {
+                node.is_touched = false;
+            }
+        }
+        touched.into_iter().map(|path| {
+            let node = self.map.get(&path);
+            (path, node)
+        })
+    }
+}
