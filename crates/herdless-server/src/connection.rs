@@ -38,15 +38,15 @@ impl Connection {
         Self { shared, id, stream, reading: BytesMut::new(), writing: BytesMut::new(), handshake }
     }
 
-    /// Sends what there is. Pending when the client does not take it all now.
+    /// Sends what there is. Pending when the client does not take it all now, or too much waits for the disk.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let (id, writing) = (self.id, &mut self.writing);
-            if self.shared.state.with(|state| state.take_output(id, writing, cx.waker())).is_none() {
+            let Some(may_read) = self.shared.state.with(|state| state.take_output(id, writing, cx.waker())) else {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-            }
+            };
             if self.writing.is_empty() {
-                return Poll::Ready(Ok(()));
+                return if may_read { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             while !self.writing.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, &self.writing) {

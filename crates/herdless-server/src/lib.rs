@@ -28,6 +28,8 @@
 mod connection;
 mod server;
 mod state;
+mod store;
 
 pub use herdless_proto::FourLetterWord;
 pub use server::{BindError, Builder, Server};
+pub use store::{Disk, Durability, StoreError, restore};

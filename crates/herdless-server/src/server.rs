@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +12,17 @@ use herdless_core::Mutex;
 use herdless_proto::FourLetterWord;
 use thiserror::Error;
 use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connection::Connection;
-use crate::state::{Settings, Shared, unix_time};
+use crate::state::{Settings, Shared, first_zxid, unix_time};
+use crate::store::{self, Disk, Durability, Place, StoreError, Writer};
 
 /// A running server. Dropping it ends it; [`shutdown`](Self::shutdown) also waits for the end.
-#[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    shared: Arc<Shared>,
     stop: Arc<Notify>,
     serving: Option<JoinHandle<()>>,
 }
@@ -33,6 +35,8 @@ pub struct Builder {
     allow_remote: bool,
     allow_ttl: bool,
     words: BTreeSet<FourLetterWord>,
+    place: Option<Place>,
+    durability: Durability,
 }
 
 /// Why a server does not start.
@@ -50,6 +54,9 @@ pub enum BindError {
     /// The address can be reached from other machines, and there is neither encryption nor authentication.
     #[error("{0} is not a loopback address; see Builder::insecure_allow_remote")]
     NotLoopback(SocketAddr),
+    /// What is kept on disk cannot be served.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Default for Builder {
@@ -61,6 +68,8 @@ impl Default for Builder {
             allow_remote: false,
             allow_ttl: false,
             words: BTreeSet::from([FourLetterWord::Srvr]),
+            place: None,
+            durability: Durability::Durable,
         }
     }
 }
@@ -100,6 +109,30 @@ impl Builder {
         self
     }
 
+    /// Keeps everything in this directory, which is made if it is not there, for its owner alone: nodes, sessions, the last zxid. A
+    /// server that is started on it again goes on from there, and its clients go on with their sessions. Without a directory all
+    /// is in memory and ends with the process.
+    ///
+    /// One server at a time has a directory, which holds a file `herdless.redb` and a file `lock`. All of it is also in memory, and
+    /// is read when the server starts.
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.place = Some(Place::Directory(directory.into()));
+        self
+    }
+
+    /// As [`data_dir`](Self::data_dir), on a disk of the caller's own: for tests of what happens when it fails. Nothing keeps two
+    /// servers from one disk.
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.place = Some(Place::Disk(disk));
+        self
+    }
+
+    /// When a server with a data directory acknowledges a change. The default is [`Durability::Durable`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
     /// Starts the server. Port 0 takes a free one; [`Server::address`] tells which.
     ///
     /// # Errors
@@ -120,10 +153,35 @@ impl Builder {
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "no encryption, no authentication: everybody who reaches this may change everything");
         }
-        tracing::info!(%address, "serving from memory: the data ends with the process");
+        let settings = Settings {
+            port: address.port(),
+            session_timeouts: self.session_timeouts.clone(),
+            max_connections: self.max_connections,
+            allow_ttl: self.allow_ttl,
+            words: self.words.clone(),
+        };
+        let now = unix_time();
+        let (shared, writer) = match self.place.clone() {
+            None => {
+                tracing::info!(%address, "serving from memory: the data ends with the process");
+                (Arc::new(Shared::new(settings, now, None)), None)
+            }
+            Some(place) => {
+                let (store, loaded) = store::open(place, self.durability, first_zxid(now)).await?;
+                match self.durability {
+                    Durability::Durable => tracing::info!(%address, "serving from disk: nothing acknowledged is lost"),
+                    Durability::Relaxed { every } => {
+                        tracing::warn!(%address, "serving from disk: a crash loses what was acknowledged within {every:?}");
+                    }
+                }
+                let shared = Arc::new(Shared::new(settings, now, Some((self.durability, loaded))));
+                let writer = store::start(store, shared.clone())?;
+                (shared, Some(writer))
+            }
+        };
         let stop = Arc::new(Notify::new());
-        let serving = tokio::spawn(serve(listener, self, stop.clone()));
-        Ok(Server { address, stop, serving: Some(serving) })
+        let serving = tokio::spawn(serve(listener, shared.clone(), writer, self.max_connections, stop.clone()));
+        Ok(Server { address, shared, stop, serving: Some(serving) })
     }
 }
 
@@ -147,18 +205,65 @@ impl Server {
         self.address
     }
 
-    /// Ends the server: it stops listening, sends what is ready to be sent, closes every connection, and is gone when
-    /// this returns.
+    /// Ends the server: it stops listening, sends what is ready to be sent, closes every connection, writes what is not on disk
+    /// yet, and is gone when this returns: what it returns is why not all is on disk.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future ends the server all the same, without waiting.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(mut self) -> Option<Arc<StoreError>> {
         self.stop.notify_one();
         if let Some(serving) = self.serving.take() {
             // An error says that the runtime took the task down already.
             let _ = serving.await;
         }
+        self.shared.failure.borrow().clone()
+    }
+
+    /// Waits until the server has ended by itself, because its disk has failed: then it has closed all connections and
+    /// acknowledged nothing more. It is not tried again, since a disk that has failed once may say that all is well when it is
+    /// not; what is on it is found out by starting anew. A server that keeps nothing on disk does not fail.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn failed(&self) -> Arc<StoreError> {
+        let mut failure = self.shared.failure.subscribe();
+        match failure.wait_for(Option::is_some).await.map(|failure| failure.clone()) {
+            Ok(Some(error)) => error,
+            // The sender lives as long as we do.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Writes all that is on disk to one new file, while the server goes on: what was acknowledged before this is called is in it,
+    /// in a relaxed server but for the last of it. [`restore`](crate::restore) makes a data directory of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not end the writing. The file has its name once it is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: there is such a file already, or it cannot be written; the server keeps nothing on disk, or has failed.
+    pub async fn backup(&self, path: impl AsRef<Path>) -> Result<(), StoreError> {
+        let path = path.as_ref().to_owned();
+        let Some(database) = self.shared.state.with(|state| state.database()) else {
+            let source = io::Error::new(io::ErrorKind::Unsupported, "this server keeps nothing on disk");
+            return Err(StoreError::Directory { path, source });
+        };
+        let (done, backed_up) = oneshot::channel();
+        let writing = std::thread::Builder::new().name("herdless-backup".into());
+        // Whoever asked may be gone.
+        let write = move || drop(done.send(store::back_up(&database, &path)));
+        writing.spawn(write).map_err(StoreError::Io)?;
+        backed_up.await.unwrap_or_else(|_| Err(StoreError::Damaged("reading it failed".into())))
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -173,15 +278,14 @@ const REAP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a shutdown waits for slow readers.
 const DRAIN: Duration = Duration::from_secs(1);
 
-async fn serve(listener: TcpListener, options: Builder, stop: Arc<Notify>) {
-    let settings = Settings {
-        port: listener.local_addr().map_or(0, |address| address.port()),
-        session_timeouts: options.session_timeouts,
-        max_connections: options.max_connections,
-        allow_ttl: options.allow_ttl,
-        words: options.words,
-    };
-    let shared = Arc::new(Shared::new(settings, unix_time()));
+async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    writer: Option<Writer>,
+    max_connections: usize,
+    stop: Arc<Notify>,
+) {
+    let mut failure = shared.failure.subscribe();
     let mut connections = JoinSet::new();
     let mut reap = tokio::time::interval(REAP_INTERVAL);
     let next_expiry = tokio::time::sleep(Duration::ZERO);
@@ -189,9 +293,10 @@ async fn serve(listener: TcpListener, options: Builder, stop: Arc<Notify>) {
     loop {
         tokio::select! {
             () = stop.notified() => break,
+            () = async { drop(failure.wait_for(Option::is_some).await) } => break,
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= options.max_connections => {
-                    tracing::warn!(limit = options.max_connections, "too many connections");
+                Ok(_) if connections.len() >= max_connections => {
+                    tracing::warn!(limit = max_connections, "too many connections");
                 }
                 Ok((stream, peer)) => {
                     // A reply that waits for more to come is a reply that waits.
@@ -222,4 +327,7 @@ async fn serve(listener: TcpListener, options: Builder, stop: Arc<Notify>) {
     let drained = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(DRAIN, drained).await;
     connections.shutdown().await;
+    if let Some(writer) = writer {
+        writer.finish().await;
+    }
 }

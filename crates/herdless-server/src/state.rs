@@ -1,25 +1,36 @@
 //! What all connections share: the tree, the sessions, and what is to be sent to whom.
 
+mod durable;
 mod figures;
+mod held;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::task::Waker;
+use std::thread::Thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use herdless_core::{Identity, Mutex, Reply, Request, SessionId, StdMutex, Zxid};
+use herdless_core::{Error, Identity, Mutex, Refusal, Reply, Request, SessionId, StdMutex, Zxid};
 use herdless_memory::{Fired, Tree};
 use herdless_proto::FourLetterWord;
 use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
 use herdless_proto::server::{Counters, Incoming, Machine, ReceiveError, Ticket};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::store::{Durability, Loaded, SessionRecord, StoreError};
+
+use durable::{Progress, is_change};
 use figures::{Activity, Latency, short_name, sum};
+use held::Held;
+
+pub(crate) use durable::Work;
 
 /// What a server is told at the start, as far as its connections are concerned.
 #[derive(Clone, Debug)]
@@ -36,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) state: StdMutex<State>,
     /// A session may end sooner than the one that was to be the next.
     pub(crate) sooner: Notify,
+    /// Why the server has ended by itself.
+    pub(crate) failure: watch::Sender<Option<Arc<StoreError>>>,
 }
 
 pub(crate) struct State {
@@ -46,6 +59,8 @@ pub(crate) struct State {
     links: BTreeMap<u64, Link>,
     last_link: u64,
     settings: Settings,
+    /// Where the tree is kept on disk too.
+    store: Option<Progress>,
     is_closing: bool,
     began: Instant,
     latency: Latency,
@@ -56,7 +71,8 @@ pub(crate) struct State {
 }
 
 struct Session {
-    password: [u8; 16],
+    /// SHA-256 of the password: it is not kept.
+    password: [u8; 32],
     timeout: Duration,
     last_heard: Instant,
     link: Option<u64>,
@@ -70,17 +86,23 @@ struct Link {
     activity: Activity,
     session: Option<SessionId>,
     waker: Option<Waker>,
+    held: Held,
+    /// Whether it is among those that are woken by the next commit.
+    is_waiting: bool,
     is_closing: bool,
 }
 
-/// The tasks to wake once the lock is released.
+/// The tasks to wake once the lock is released, and the storage thread.
 #[derive(Default)]
 #[must_use = "what was written is not sent until the connections are woken"]
-pub(crate) struct Wakers(Vec<Waker>);
+pub(crate) struct Wakers(Vec<Waker>, Option<Thread>);
 
 impl Wakers {
     pub(crate) fn wake(self) {
         self.0.into_iter().for_each(Waker::wake);
+        if let Some(store) = self.1 {
+            store.unpark();
+        }
     }
 }
 
@@ -88,30 +110,51 @@ impl Wakers {
 const MAX_UNSENT: usize = 16 << 20;
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, now: Duration) -> Self {
-        // The first change is numbered by the time, in 2^-20 milliseconds: so a server that is started again begins
-        // beyond every change that a client, or a fencing token, has seen of the last.
-        let first = i64::try_from(now.as_millis()).map_or(1, |millis| (millis << 20) + 1);
-        let mut tree = Tree::new(Zxid(first));
-        tree.allow_ttl(settings.allow_ttl);
-        let state = State {
-            tree,
+    /// Where there is a store, `stored` is what was in it.
+    pub(crate) fn new(settings: Settings, now: Duration, stored: Option<(Durability, Loaded)>) -> Self {
+        let mut state = State {
+            tree: Tree::new(first_zxid(now)),
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
             links: BTreeMap::new(),
             last_link: 0,
             settings,
+            store: None,
             is_closing: false,
             began: Instant::now(),
             latency: Latency::default(),
             past: Counters::default(),
             forgotten: Counters::default(),
         };
-        Self { state: StdMutex::new(state), sooner: Notify::new() }
+        state.tree.allow_ttl(state.settings.allow_ttl);
+        if let Some((durability, loaded)) = stored {
+            state.store = Some(Progress::new(durability, loaded.tree.last_zxid().0));
+            state.install(loaded);
+        }
+        Self { state: StdMutex::new(state), sooner: Notify::new(), failure: watch::Sender::new(None) }
     }
 }
 
+/// The first change is numbered by the time, in 2^-20 milliseconds: so a server without a store that is started again begins
+/// beyond every change that a client, or a fencing token, has seen of the last.
+pub(crate) fn first_zxid(now: Duration) -> Zxid {
+    Zxid(i64::try_from(now.as_millis()).map_or(1, |millis| (millis << 20) + 1))
+}
+
 impl State {
+    /// Takes over what was in the store. Every session gets its full timeout to come back.
+    fn install(&mut self, loaded: Loaded) {
+        let now = Instant::now();
+        self.tree = loaded.tree;
+        self.tree.allow_ttl(self.settings.allow_ttl);
+        self.sessions.clear();
+        self.due.clear();
+        for (id, SessionRecord { timeout, password }) in loaded.sessions {
+            self.due.insert((now + timeout, id));
+            self.sessions.insert(id, Session { password, timeout, last_heard: now, link: None });
+        }
+    }
+
     pub(crate) fn open_link(&mut self, peer: SocketAddr) -> u64 {
         self.last_link += 1;
         let link = Link {
@@ -121,7 +164,9 @@ impl State {
             activity: Activity::NONE,
             session: None,
             waker: None,
-            is_closing: self.is_closing,
+            held: Held::default(),
+            is_waiting: false,
+            is_closing: self.is_closing || self.is_away(),
         };
         self.links.insert(self.last_link, link);
         self.last_link
@@ -143,17 +188,18 @@ impl State {
     }
 
     /// Moves what is to be sent into `out`, if that is empty. `None` when the connection is to be closed and nothing
-    /// is left to send.
-    pub(crate) fn take_output(&mut self, id: u64, out: &mut BytesMut, waker: &Waker) -> Option<()> {
+    /// is left to send; else whether more may be read.
+    pub(crate) fn take_output(&mut self, id: u64, out: &mut BytesMut, waker: &Waker) -> Option<bool> {
+        let durable = self.durable_zxid();
         let link = self.links.get_mut(&id)?;
         if out.is_empty() {
-            std::mem::swap(out, link.machine.transmit());
+            link.held.release(durable, link.machine.transmit(), out);
         }
         if !link.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             link.waker = Some(waker.clone());
         }
-        let is_closing = link.is_closing || link.machine.is_closing();
-        (!is_closing || !out.is_empty()).then_some(())
+        let is_closing = (link.is_closing || link.machine.is_closing()) && link.held.is_empty();
+        (!is_closing || !out.is_empty()).then_some(!link.held.is_full(link.machine.transmit()))
     }
 
     pub(crate) fn has_session(&self, id: u64) -> bool {
@@ -168,17 +214,34 @@ impl State {
         buffer: &mut BytesMut,
         wakers: &mut Wakers,
     ) -> Result<bool, ReceiveError> {
+        let mut answered = 0;
+        let received = self.receive_all(id, buffer, &mut answered, wakers);
+        if answered > 0 {
+            self.hold(id, answered);
+        }
+        self.note_changes(wakers);
+        received
+    }
+
+    fn receive_all(
+        &mut self,
+        id: u64,
+        buffer: &mut BytesMut,
+        answered: &mut usize,
+        wakers: &mut Wakers,
+    ) -> Result<bool, ReceiveError> {
         let now = Instant::now();
         let now_ms = unix_ms();
         let (mut is_sooner, mut requests) = (false, 0);
         loop {
-            let zxid = self.tree.last_zxid().0;
+            let zxid = self.told_zxid();
             let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_closing) else {
                 return Ok(is_sooner);
             };
             let Some(incoming) = link.machine.poll(buffer, zxid)? else {
                 break;
             };
+            *answered += usize::from(!matches!(incoming, Incoming::Ping | Incoming::Word(_)));
             match (incoming, link.session) {
                 (Incoming::Connect(connect), _) => is_sooner |= self.connect(id, &connect, now, wakers),
                 (Incoming::Request { ticket, request }, Some(session)) => {
@@ -195,7 +258,8 @@ impl State {
                     }
                 }
                 // The machine lets nothing but a handshake through before there is a session.
-                (Incoming::Ping | Incoming::Request { .. } | Incoming::SetWatches { .. }, _) => {}
+                (Incoming::Request { .. } | Incoming::SetWatches { .. }, _) => {}
+                (Incoming::Ping, _) => self.let_ping_pass(id),
             }
         }
         if requests > 0 {
@@ -227,11 +291,22 @@ impl State {
             return false;
         }
         let wanted = Duration::from_millis(u64::try_from(connect.timeout_ms).unwrap_or(0));
+        let is_read_only = self.is_read_only();
         let bounds = &self.settings.session_timeouts;
         let timeout = wanted.clamp(*bounds.start(), *bounds.end());
+        let mut password = connect.password;
         let (session, is_new) = match connect.session_id {
-            0 => (Some(self.open_session(timeout, now)), true),
-            old => (self.resume(SessionId(old), &connect.password, wakers), false),
+            // There is no room to keep it. Apache ZooKeeper hangs up too where it cannot have a session.
+            0 if is_read_only => {
+                self.close_later(id, wakers);
+                return false;
+            }
+            0 => {
+                let (id, new) = self.open_session(timeout, now);
+                password = new;
+                (Some(id), true)
+            }
+            old => (self.resume(SessionId(old), &password, wakers), false),
         };
         let Some(session) = session else {
             let gone = ConnectResponse {
@@ -249,13 +324,17 @@ impl State {
         let Some(record) = self.sessions.get_mut(&session) else {
             return false;
         };
-        record.timeout = timeout;
+        // What is kept must be what the client counts on after a restart. While there is no room it is what it was.
+        let timeout = if is_read_only { record.timeout } else { timeout };
+        if std::mem::replace(&mut record.timeout, timeout) != timeout && self.store.is_some() {
+            self.tree.renew_session(session);
+        }
         record.last_heard = now;
         record.link = Some(id);
         let accepted = ConnectResponse {
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
             session_id: session.0,
-            password: record.password,
+            password,
             read_only: connect.read_only.map(|_| false),
         };
         self.due.insert((now + timeout, session));
@@ -270,7 +349,7 @@ impl State {
         true
     }
 
-    fn open_session(&mut self, timeout: Duration, now: Instant) -> SessionId {
+    fn open_session(&mut self, timeout: Duration, now: Instant) -> (SessionId, [u8; 16]) {
         let id = loop {
             // Positive, so that it is never that of a container or a TTL node (`EphemeralType`).
             let id = SessionId(i64::from(rand::random::<u32>() >> 9) << 32 | i64::from(rand::random::<u32>()) | 1);
@@ -278,16 +357,17 @@ impl State {
                 break id;
             }
         };
-        let session = Session { password: rand::random(), timeout, last_heard: now, link: None };
+        let password: [u8; 16] = rand::random();
+        let session = Session { password: Sha256::digest(password).into(), timeout, last_heard: now, link: None };
         self.sessions.insert(id, session);
         self.tree.open_session(id);
-        id
+        (id, password)
     }
 
     /// The password is compared before the session's present connection is touched, in a time that tells nothing.
     fn resume(&mut self, id: SessionId, password: &[u8; 16], wakers: &mut Wakers) -> Option<SessionId> {
         let record = self.sessions.get(&id)?;
-        if !bool::from(record.password.ct_eq(password)) {
+        if !bool::from(record.password.ct_eq(&*Sha256::digest(password))) {
             return None;
         }
         if let Some(old) = record.link {
@@ -310,7 +390,10 @@ impl State {
         wakers: &mut Wakers,
     ) {
         let mut fired = Fired::new();
-        let outcome = self.tree.apply(session, request, now_ms, &mut fired);
+        let outcome = match self.is_read_only() && is_change(request) {
+            true => Err(Error::Refused(Refusal::NotReadOnly)),
+            false => self.tree.apply(session, request, now_ms, &mut fired),
+        };
         // Before the reply: a client sees the event of a change before it sees the change.
         self.notify(fired, wakers);
         let zxid = self.tree.last_zxid().0;
@@ -342,15 +425,20 @@ impl State {
     }
 
     fn notify(&mut self, fired: Fired, wakers: &mut Wakers) {
+        let mut told = Vec::new();
         for (session, event) in fired {
             let id = self.sessions.get(&session).and_then(|record| record.link);
-            let Some(link) = id.and_then(|id| self.links.get_mut(&id)) else {
+            let Some((id, link)) = id.and_then(|id| Some((id, self.links.get_mut(&id)?))) else {
                 continue;
             };
             link.machine.notify(&event);
+            told.push(id);
             // It cannot be held back, so a client that takes nothing is let go before it takes all memory.
             link.is_closing |= link.machine.transmit().len() > MAX_UNSENT;
             wakers.0.extend(link.waker.take());
+        }
+        if self.store.is_some() {
+            told.into_iter().for_each(|id| self.hold(id, 0));
         }
     }
 
@@ -364,12 +452,19 @@ impl State {
     /// When the next session is to be looked at.
     pub(crate) fn next_expiry(&self) -> Instant {
         const FAR: Duration = Duration::from_secs(3600);
+        if self.is_read_only() {
+            // An end that cannot be kept would be taken back.
+            return Instant::now() + FAR;
+        }
         self.due.first().map_or_else(|| Instant::now() + FAR, |(due, _)| *due)
     }
 
     /// Ends the sessions that were not heard of in time.
     pub(crate) fn expire(&mut self, now: Instant) -> Wakers {
         let mut wakers = Wakers::default();
+        if self.is_read_only() {
+            return wakers;
+        }
         while let Some(&(due, id)) = self.due.first().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, id));
             let Some(record) = self.sessions.get(&id) else {
@@ -390,13 +485,18 @@ impl State {
                 self.close_later(link, &mut wakers);
             }
         }
+        self.note_changes(&mut wakers);
         wakers
     }
 
     pub(crate) fn reap(&mut self) -> Wakers {
         let (mut fired, mut wakers) = (Fired::new(), Wakers::default());
+        if self.is_read_only() {
+            return wakers;
+        }
         self.tree.reap(unix_ms(), &mut fired);
         self.notify(fired, &mut wakers);
+        self.note_changes(&mut wakers);
         wakers
     }
 

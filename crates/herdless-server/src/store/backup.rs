@@ -1,0 +1,62 @@
+//! One file that has all of a store.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use redb::ReadableDatabase;
+
+use super::StoreError;
+use super::database::{Database, copy};
+use super::directory::{Directory, make_file};
+use super::disk::Disk;
+
+/// Writes what was last committed to a new file, while the store goes on.
+pub(crate) fn back_up(database: &redb::Database, path: &Path) -> Result<(), StoreError> {
+    // As of now: the transaction goes on to see what it sees, whatever is committed meanwhile.
+    let snapshot = database.begin_read().map_err(super::error::from_database)?;
+    let at = |source| StoreError::Directory { path: path.to_owned(), source };
+    if fs::exists(path).map_err(at)? {
+        return Err(at(io::ErrorKind::AlreadyExists.into()));
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    make_file(unfinished.as_ref(), path, |disk| copy(&snapshot, disk))
+}
+
+/// Makes a data directory of a [backup](crate::Server::backup): a server that is started there goes on from where the backup was
+/// made. The directory is made, or is there and has no store.
+///
+/// Its next change is numbered beyond all that the server may have told of since the backup, by 2^32 and the clock: so clients
+/// that have seen more are let in, and a fencing token is never given out twice. Sessions come back as after a restart.
+///
+/// # Errors
+///
+/// [`StoreError`]: where the directory has a store already or is another server's, or the file is no backup or damaged. All of it
+/// is read before anything is made of it.
+pub fn restore(backup: impl AsRef<Path>, directory: impl AsRef<Path>) -> Result<(), StoreError> {
+    let (backup, directory) = (backup.as_ref(), directory.as_ref());
+    let at = |source| StoreError::Directory { path: backup.to_owned(), source };
+    let mut source = File::open(backup).map_err(at)?;
+    let target = Directory::lock(directory)?;
+    if target.has_store()? {
+        return Err(StoreError::NotEmpty(directory.to_owned()));
+    }
+    target.make(|disk| {
+        write_all(&mut source, &*disk)?;
+        let opened = Database::open(disk)?;
+        opened.map(drop).ok_or_else(|| StoreError::Damaged("its file is empty".into()))
+    })
+}
+
+fn write_all(source: &mut impl io::Read, disk: &dyn Disk) -> Result<(), StoreError> {
+    let (mut offset, mut chunk) = (0, vec![0; 1 << 20]);
+    loop {
+        let count = source.read(&mut chunk)?;
+        if count == 0 {
+            return Ok(());
+        }
+        disk.write(offset, &chunk[..count])?;
+        offset += count as u64;
+    }
+}

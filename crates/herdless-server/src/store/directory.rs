@@ -1,0 +1,105 @@
+//! The directory of a store.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::database::{Batch, Database};
+use super::disk::{Disk, FileDisk};
+use super::error::StoreError;
+
+const LOCK: &str = "lock";
+/// The database's file.
+const FILE: &str = "herdless.redb";
+/// The same while it is made, so that one that was not finished is never taken for a store.
+const UNFINISHED: &str = "herdless.redb.new";
+
+/// A directory that is ours as long as this lives.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Takes a directory, which is made where there is none, for its owner alone.
+    pub(super) fn lock(path: &Path) -> Result<Self, StoreError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::Directory { path, source }
+        };
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        if !path.is_dir() {
+            builder.recursive(true).create(path).map_err(at(path))?;
+            // Its own name outlives a loss of power only once its parent is synced.
+            sync_parent(path).map_err(at(path))?;
+        }
+        let lock = path.join(LOCK);
+        let file = private().open(&lock).map_err(at(&lock))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(at(&lock)(error)),
+        }
+    }
+
+    /// The file of the store; where there is none it is made of what `all` tells.
+    pub(super) fn disk(&self, all: impl FnOnce() -> Batch) -> Result<Arc<dyn Disk>, StoreError> {
+        let file = self.path.join(FILE);
+        if !fs::exists(&file).map_err(|source| self.error(source))? {
+            self.make(|disk| Database::create(disk, &all()).map(drop))?;
+        }
+        let opened = private().open(&file).and_then(FileDisk::new);
+        Ok(Arc::new(opened.map_err(|source| StoreError::Directory { path: file, source })?))
+    }
+
+    /// Makes the file of the store, all of it or none.
+    pub(super) fn make(&self, fill: impl FnOnce(Arc<dyn Disk>) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        make_file(&self.path.join(UNFINISHED), &self.path.join(FILE), fill)
+    }
+
+    /// Whether there is a store in it.
+    pub(super) fn has_store(&self) -> Result<bool, StoreError> {
+        fs::exists(self.path.join(FILE)).map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: io::Error) -> StoreError {
+        StoreError::Directory { path: self.path.clone(), source }
+    }
+}
+
+/// Fills a file under another name, and gives it its own once all of it is on disk.
+pub(super) fn make_file(
+    unfinished: &Path,
+    path: &Path,
+    fill: impl FnOnce(Arc<dyn Disk>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let at = |source| StoreError::Directory { path: path.to_owned(), source };
+    let file = private().truncate(true).open(unfinished).map_err(at)?;
+    let disk = Arc::new(FileDisk::new(file).map_err(at)?);
+    fill(disk.clone())?;
+    disk.sync().map_err(at)?;
+    fs::rename(unfinished, path).map_err(at)?;
+    sync_parent(path).map_err(at)
+}
+
+/// A file for its owner alone, made where there is none.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// The name of this outlives a loss of power once this has returned. Not all systems let a directory be opened.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if cfg!(unix) { File::open(parent)?.sync_all() } else { Ok(()) }
+}

@@ -1,0 +1,168 @@
+//! The thread that writes.
+
+use std::mem;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use herdless_core::Mutex;
+use tokio::sync::oneshot;
+
+use super::database::Database;
+use super::{Batch, Durability, Store, StoreError, now};
+use crate::state::{Shared, Work};
+
+/// The storage thread, which ends when this is dropped: once all is on disk.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// How often a server whose disk is full looks whether there is room.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
+
+/// Starts the thread. `shared` has the tree of this store.
+pub(crate) fn start(store: Store, shared: Arc<Shared>) -> Result<Writer, StoreError> {
+    let (writing, database) = (shared.clone(), store.database.shared());
+    let (end, ended) = oneshot::channel();
+    let work = move || {
+        run(store, &writing);
+        // Dropped where that panics, which says the same.
+        let _ = end.send(());
+    };
+    let thread = thread::Builder::new().name("herdless-store".into()).spawn(work);
+    let thread = thread.map_err(StoreError::Io)?;
+    shared.state.with(|state| state.set_writer(thread.thread().clone(), database));
+    // It may have looked before it was known whom to wake.
+    thread.thread().unpark();
+    Ok(Writer { shared, thread: Some(thread), ended })
+}
+
+impl Writer {
+    /// Waits until all is on disk and the store is closed.
+    pub(crate) async fn finish(mut self) {
+        self.stop();
+        // An error says that it is over too.
+        let _ = (&mut self.ended).await;
+    }
+
+    fn stop(&self) {
+        self.shared.state.with(|state| state.stop_writing());
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported as the failure of the store.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut store: Store, shared: &Shared) {
+    /// Tells the failure also where the database panics.
+    struct Report<'a>(&'a Shared, Option<StoreError>);
+    impl Drop for Report<'_> {
+        fn drop(&mut self) {
+            let panicked = thread::panicking().then(|| StoreError::Damaged("writing it failed".into()));
+            if let Some(error) = self.1.take().or(panicked) {
+                tracing::error!(%error, "the store has failed: the server ends");
+                self.0.fail(error);
+            }
+        }
+    }
+    let mut report = Report(shared, None);
+    report.1 = store.serve(shared).err();
+}
+
+impl Store {
+    fn serve(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let mut last = None;
+        loop {
+            if let (Durability::Relaxed { every }, Some(last)) = (self.durability, last) {
+                // Half of it, so that there is as much time again to write before anybody has to wait.
+                pause(last, every / 2, shared);
+            }
+            match shared.state.with(|state| state.take_batch(now())) {
+                Work::Nothing => thread::park(),
+                Work::Stop => break,
+                Work::Batch(batch) => {
+                    last = Some(now());
+                    match self.database.commit(&batch) {
+                        Ok(()) => shared.published(batch.zxid),
+                        Err(error) if error.is_full() => self.wait_for_room(batch, &error, shared)?,
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        self.database.set_state(self.database.state().zxid, false)
+    }
+
+    /// The disk is full. A durable server goes back to what is on it, by which it is as if it had been started anew: nobody has
+    /// seen anything else, and all connections are closed, so that no watch is left which the changes had taken. A relaxed one
+    /// has told of its changes, and keeps them until there is room. Changes are refused meanwhile.
+    fn wait_for_room(&mut self, batch: Batch, error: &StoreError, shared: &Shared) -> Result<(), StoreError> {
+        tracing::error!(%error, "changes are refused until there is room");
+        let is_durable = self.durability == Durability::Durable;
+        let mut pending = Some(batch).filter(|_| !is_durable);
+        shared.disk_is_full(is_durable);
+        let mut is_shown = !is_durable;
+        loop {
+            match self.try_again(&mut pending, &mut is_shown, shared) {
+                Ok(()) => break,
+                Err(error) if error.is_full() => {}
+                Err(error) => return Err(error),
+            }
+            let since = now();
+            while since.elapsed() < LOOK_FOR_ROOM {
+                if shared.state.with(|state| state.is_stopping()) {
+                    return pending.map_or(Ok(()), |_| Err(StoreError::Full(std::io::ErrorKind::StorageFull.into())));
+                }
+                thread::park_timeout(LOOK_FOR_ROOM);
+            }
+        }
+        tracing::info!("there is room again: changes are accepted");
+        shared.disk_has_room(self.database.state().zxid);
+        Ok(())
+    }
+
+    fn try_again(
+        &mut self,
+        pending: &mut Option<Batch>,
+        is_shown: &mut bool,
+        shared: &Shared,
+    ) -> Result<(), StoreError> {
+        // After an error the database takes nothing more until it is opened anew.
+        let opened = Database::open(self.disk.clone())?;
+        let (database, mut loaded) = opened.ok_or_else(|| StoreError::Damaged("its file is empty".into()))?;
+        self.database = database;
+        if !mem::replace(is_shown, true) {
+            loaded.tree.keep_journal(false);
+            shared.install(loaded, self.database.shared());
+        } else {
+            shared.state.with(|state| state.set_database(self.database.shared()));
+        }
+        self.database.make_room()?;
+        match pending.take() {
+            Some(batch) => self.database.commit(&batch).inspect_err(|_| *pending = Some(batch)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Waits until this long after `since`, or until the server ends.
+fn pause(since: Instant, time: Duration, shared: &Shared) {
+    while let Some(left) = time.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+        if shared.state.with(|state| state.is_stopping()) {
+            break;
+        }
+        thread::park_timeout(left);
+    }
+}
