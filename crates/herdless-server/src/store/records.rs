@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use herdless_core::{Acl, Permissions, Zxid};
+use herdless_core::{Acl, NodeData, Permissions, Zxid};
 use herdless_memory::NodeRecord;
 use twox_hash::XxHash3_128;
 
@@ -58,7 +58,8 @@ pub(crate) fn write_node(node: &NodeRecord, out: &mut Vec<u8>) {
     for number in [node.version, node.acl_version, node.creates] {
         out.extend_from_slice(&number.to_be_bytes());
     }
-    out.push(u8::from(node.is_container) | u8::from(node.time_to_live.is_some()) << 1);
+    let flags = [node.is_container, node.time_to_live.is_some(), node.data.is_null()];
+    out.push(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
     out.extend(node.time_to_live.iter().flat_map(|limit| limit.to_be_bytes()));
     write_acl(&node.acl, out);
     out.extend_from_slice(&node.data);
@@ -94,6 +95,11 @@ impl NodeReader {
             0 => None,
             _ => Some(i64::from_be_bytes(reader.array()?)),
         };
+        let acl = self.acl(&mut reader)?;
+        let data = match flags & 4 {
+            0 => NodeData::from(Bytes::copy_from_slice(reader.0)),
+            _ => NodeData::NULL,
+        };
         Ok(NodeRecord {
             czxid: Zxid(czxid?),
             mzxid: Zxid(mzxid?),
@@ -106,8 +112,8 @@ impl NodeReader {
             owner: owner?,
             is_container: flags & 1 != 0,
             time_to_live,
-            acl: self.acl(&mut reader)?,
-            data: Bytes::copy_from_slice(reader.0),
+            acl,
+            data,
         })
     }
 
@@ -192,7 +198,7 @@ mod tests {
 
     fn plain() -> NodeRecord {
         NodeRecord {
-            data: Bytes::from_static(b"data"),
+            data: NodeData::from("data"),
             acl: Acl::open(),
             czxid: Zxid(1),
             mzxid: Zxid(2),
@@ -208,9 +214,9 @@ mod tests {
         }
     }
 
-    fn nodes() -> [NodeRecord; 2] {
+    fn nodes() -> [NodeRecord; 3] {
         let other = NodeRecord {
-            data: Bytes::new(),
+            data: NodeData::default(),
             acl: Arc::new([
                 Acl { permissions: Permissions::READ, scheme: "ip".into(), id: "::1".into() },
                 Acl::digest(Permissions::ALL, "ä", "secret"),
@@ -220,7 +226,7 @@ mod tests {
             time_to_live: Some(0xff_ffff_ffff),
             ..plain()
         };
-        [plain(), other]
+        [plain(), NodeRecord { data: NodeData::NULL, ..plain() }, other]
     }
 
     #[test]
@@ -240,7 +246,7 @@ mod tests {
 
     #[test]
     fn neighbours_share_a_list_of_access() {
-        let [_, node] = nodes();
+        let [.., node] = nodes();
         let mut out = Vec::new();
         write_node(&node, &mut out);
         let mut reader = NodeReader::default();
