@@ -6,19 +6,21 @@
 
 mod certificates;
 mod dice;
+mod disk;
 mod ensemble;
 mod meter;
 mod peer;
 mod place;
-mod process;
+pub(crate) mod process;
 mod proxy;
-mod raw;
+pub(crate) mod raw;
 mod wait;
 mod world;
 mod zookeeper;
 
 pub(crate) use certificates::{Authority, Issued, openssl};
 pub(crate) use dice::Dice;
+pub(crate) use disk::FakeDisk;
 pub(crate) use ensemble::Ensemble;
 pub(crate) use meter::Meter;
 pub(crate) use peer::Peer;

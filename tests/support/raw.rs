@@ -22,6 +22,9 @@ pub(crate) struct Greeting {
 
 /// `KeeperException.Code` of a request that was carried out.
 pub(crate) const OK: i32 = 0;
+/// The number of every ping (`ClientCnxn.PING_XID`), and of events.
+pub(crate) const PING_XID: i32 = -2;
+pub(crate) const EVENT_XID: i32 = -1;
 
 impl Raw {
     /// A connection on which nothing was said yet.
@@ -63,6 +66,11 @@ impl Raw {
 
     /// Creates a node with these flags (`CreateMode.toFlag`), for anyone; the server's code.
     pub(crate) async fn create(&mut self, path: &[u8], flags: i32) -> i32 {
+        self.request(1, &Self::create_body(path, flags)).await
+    }
+
+    /// What is asked in order to create a node.
+    pub(crate) fn create_body(path: &[u8], flags: i32) -> Vec<u8> {
         let mut body = Vec::new();
         buffer(&mut body, path);
         buffer(&mut body, b""); // data
@@ -71,19 +79,46 @@ impl Raw {
         buffer(&mut body, b"world");
         buffer(&mut body, b"anyone");
         body.extend(flags.to_be_bytes());
-        self.request(1, &body).await
+        body
+    }
+
+    /// What is asked in order to know whether there is a node, with a watch or without.
+    pub(crate) fn exists_body(path: &[u8], watch: bool) -> Vec<u8> {
+        let mut body = Vec::new();
+        buffer(&mut body, path);
+        body.push(u8::from(watch));
+        body
     }
 
     /// Sends a request and waits for its reply; the server's code.
     pub(crate) async fn request(&mut self, opcode: i32, body: &[u8]) -> i32 {
+        self.ask(opcode, body).await;
+        let reply = self.receive().await.expect("a reply and not the end of the connection");
+        assert_eq!(int(&reply, 0), self.last_xid, "the reply to this request");
+        int(&reply, 12)
+    }
+
+    /// Sends a request and waits for nothing; its number.
+    pub(crate) async fn ask(&mut self, opcode: i32, body: &[u8]) -> i32 {
         self.last_xid += 1;
         let mut frame = self.last_xid.to_be_bytes().to_vec();
         frame.extend(opcode.to_be_bytes());
         frame.extend(body);
         self.send(&frame).await;
-        let reply = self.receive().await.expect("a reply and not the end of the connection");
-        assert_eq!(int(&reply, 0), self.last_xid, "the reply to this request");
-        int(&reply, 12)
+        self.last_xid
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) async fn ping(&mut self) {
+        let mut frame = PING_XID.to_be_bytes().to_vec();
+        frame.extend(11i32.to_be_bytes());
+        self.send(&frame).await;
+    }
+
+    /// The number, the zxid and the code of the next reply.
+    pub(crate) async fn header(&mut self) -> Option<(i32, i64, i32)> {
+        let reply = self.receive().await?;
+        Some((int(&reply, 0), i64::from_be_bytes(reply[4..12].try_into().unwrap()), int(&reply, 12)))
     }
 
     /// Sends one frame.

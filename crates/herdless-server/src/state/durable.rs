@@ -7,7 +7,7 @@ use std::time::Instant;
 use herdless_core::{Mutex, Request};
 use herdless_memory::Changes;
 
-use super::{Shared, State, Wakers};
+use super::{Link, Shared, State, Wakers};
 use crate::store::{Batch, Durability, Loaded, SessionRecord, StoreError, now};
 
 /// How far the store is behind the tree.
@@ -75,7 +75,7 @@ impl Shared {
 
     /// The store has failed: nothing that waits is ever sent.
     pub(crate) fn fail(&self, error: StoreError) {
-        self.state.with(|state| state.cut_all()).wake();
+        self.state.with(|state| state.cut(|_| true)).wake();
         // Whoever asks for it may be gone.
         self.failure.send_replace(Some(Arc::new(error)));
     }
@@ -86,8 +86,8 @@ impl Shared {
             if let Some(store) = &mut state.store {
                 (store.is_full, store.is_away) = (true, is_away);
             }
-            // Those of a relaxed server that wait go on waiting: their changes are still to be written.
-            if is_away { state.cut_all() } else { Wakers::default() }
+            // Who waits for a relaxed server may wait long: he is to ask again, as after any connection that was lost.
+            state.cut(|link| is_away || !link.held.is_empty())
         });
         wakers.wake();
     }
@@ -209,8 +209,11 @@ impl State {
     /// pings first), and a disk that takes its time ends no session.
     pub(super) fn let_ping_pass(&mut self, id: u64) {
         let last = self.tree.last_zxid().0;
-        if self.store.as_ref().is_some_and(|store| store.holds(last))
-            && let Some(link) = self.links.get_mut(&id)
+        let Some(store) = &self.store else {
+            return;
+        };
+        if let Some(link) = self.links.get_mut(&id)
+            && (store.holds(last) || !link.held.is_empty())
         {
             link.held.pass(link.machine.transmit(), PING_REPLY);
         }
@@ -249,11 +252,11 @@ impl State {
         wakers
     }
 
-    /// Closes every connection; what waits is never sent.
-    fn cut_all(&mut self) -> Wakers {
+    /// Closes these connections; what waits is never sent.
+    fn cut(&mut self, is_to_go: impl Fn(&Link) -> bool) -> Wakers {
         let durable = self.durable_zxid();
         let mut wakers = Wakers::default();
-        for link in self.links.values_mut() {
+        for link in self.links.values_mut().filter(|link| is_to_go(link)) {
             link.held.cut(durable, link.machine.transmit());
             link.is_closing = true;
             wakers.0.extend(link.waker.take());

@@ -71,21 +71,27 @@ impl Database {
         Ok(database)
     }
 
-    /// Opens a store and reads all of it; `None` where there is none yet.
+    /// Opens a store and reads all of it; `None` where nothing was ever written.
     ///
     /// It is read to the end and compared with the digest that the last commit left before anything is believed: a record that
     /// was lost, altered or has come back is found out.
     pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Option<(Self, Loaded)>, StoreError> {
-        let redb = open(disk)?;
-        let transaction = redb.begin_read().map_err(from_database)?;
-        if transaction.list_tables().map_err(from_database)?.next().is_none() {
+        if disk.length()? == 0 {
+            // It would be made into a database.
             return Ok(None);
         }
+        let redb = open(disk)?;
+        let transaction = redb.begin_read().map_err(from_database)?;
         let state = state_of(&transaction)?;
         let (nodes, sessions) = tables(&transaction)?;
         let loaded = load(&state, &nodes, &sessions)?;
         drop(transaction);
         Ok(Some((Self { redb, state }, loaded)))
+    }
+
+    /// Closes it in order, unless somebody else is still reading: then it is closed after that.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        Arc::into_inner(self.redb).map_or(Ok(()), |redb| redb.close().map_err(from_database))
     }
 
     /// The last commit.
@@ -272,7 +278,8 @@ pub(super) fn copy(snapshot: &ReadTransaction, disk: Arc<dyn Disk>) -> Result<()
             copied.insert(id.value(), session.value()).map_err(from_database)?;
         }
     }
-    transaction.commit().map_err(from_database)
+    transaction.commit().map_err(from_database)?;
+    Arc::into_inner(copy).map_or(Ok(()), |copy| copy.close().map_err(from_database))
 }
 
 fn damaged(why: &str) -> StoreError {

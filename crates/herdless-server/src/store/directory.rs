@@ -50,7 +50,7 @@ impl Directory {
     pub(super) fn disk(&self, all: impl FnOnce() -> Batch) -> Result<Arc<dyn Disk>, StoreError> {
         let file = self.path.join(FILE);
         if !fs::exists(&file).map_err(|source| self.error(source))? {
-            self.make(|disk| Database::create(disk, &all()).map(drop))?;
+            self.make(|disk| Database::create(disk, &all())?.close())?;
         }
         let opened = private().open(&file).and_then(FileDisk::new);
         Ok(Arc::new(opened.map_err(|source| StoreError::Directory { path: file, source })?))

@@ -62,6 +62,10 @@ impl From<io::Error> for StoreError {
 /// The database has a type of error for each of its calls, and one that is any of them.
 pub(super) fn from_database(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
+        // So it says that what it has read is none of its own.
+        redb::Error::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            StoreError::Damaged(error.to_string())
+        }
         redb::Error::Io(error) => error.into(),
         error => StoreError::Damaged(error.to_string()),
     }

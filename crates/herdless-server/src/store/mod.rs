@@ -94,7 +94,7 @@ impl Store {
             }
             Place::Disk(disk) => {
                 if disk.length()? == 0 {
-                    drop(Database::create(disk.clone(), &all())?);
+                    Database::create(disk.clone(), &all())?.close()?;
                 }
                 (None, disk.clone())
             }

@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use herdless_core::Mutex;
@@ -15,7 +15,7 @@ use crate::state::{Shared, Work};
 /// The storage thread, which ends when this is dropped: once all is on disk.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Thread,
     ended: oneshot::Receiver<()>,
 }
 
@@ -32,11 +32,11 @@ pub(crate) fn start(store: Store, shared: Arc<Shared>) -> Result<Writer, StoreEr
         let _ = end.send(());
     };
     let thread = thread::Builder::new().name("herdless-store".into()).spawn(work);
-    let thread = thread.map_err(StoreError::Io)?;
-    shared.state.with(|state| state.set_writer(thread.thread().clone(), database));
+    let thread = thread.map_err(StoreError::Io)?.thread().clone();
+    shared.state.with(|state| state.set_writer(thread.clone(), database));
     // It may have looked before it was known whom to wake.
-    thread.thread().unpark();
-    Ok(Writer { shared, thread: Some(thread), ended })
+    thread.unpark();
+    Ok(Writer { shared, thread, ended })
 }
 
 impl Writer {
@@ -49,19 +49,14 @@ impl Writer {
 
     fn stop(&self) {
         self.shared.state.with(|state| state.stop_writing());
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
-        }
+        self.thread.unpark();
     }
 }
 
 impl Drop for Writer {
+    /// Whoever drops it may be a runtime, which a disk that hangs must not hold up: the thread ends by itself.
     fn drop(&mut self) {
         self.stop();
-        if let Some(thread) = self.thread.take() {
-            // A panic was reported as the failure of the store.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -78,7 +73,7 @@ fn run(mut store: Store, shared: &Shared) {
         }
     }
     let mut report = Report(shared, None);
-    report.1 = store.serve(shared).err();
+    report.1 = store.serve(shared).and_then(|()| store.database.close()).err();
 }
 
 impl Store {

@@ -1,0 +1,70 @@
+//! Backups of a running server.
+
+use std::fs;
+
+use herdless::server::{Server, StoreError, restore};
+use herdless::{ClientExt, CreateMode, NodePath};
+
+use super::history;
+use crate::support::connector;
+use crate::support::process::Scratch;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_one_consistent_state_and_holds_what_was_acknowledged_before() {
+    let scratch = Scratch::new("backup");
+    let server = Server::builder().data_dir(scratch.file("data")).bind("127.0.0.1:0").await.unwrap();
+    let client = connector(&server.address().to_string()).connect().await.unwrap();
+    history::begin(&client).await.unwrap();
+    let mut last = history::go_on(&client, 0, 100, |_| {}).await.unwrap();
+    for round in 0..3 {
+        let (file, before) = (scratch.file(&format!("backup{round}")), last);
+        // It is made while the server is at work.
+        let (written, gone_on) = tokio::join!(server.backup(&file), history::go_on(&client, last, 300, |_| {}));
+        written.unwrap();
+        last = gone_on.unwrap();
+        let directory = scratch.file(&format!("restored{round}"));
+        restore(&file, &directory).unwrap();
+        let restored = Server::builder().data_dir(&directory).bind("127.0.0.1:0").await.unwrap();
+        let client = connector(&restored.address().to_string()).connect().await.unwrap();
+        let there = history::last(&client).await.unwrap();
+        assert!((before..=last).contains(&there), "{there} of {before} to {last}");
+        // Nobody who has seen what came after the backup is ahead.
+        let path = NodePath::parse("/after").unwrap();
+        let zxid = client.create(&path, "", CreateMode::Persistent).await.unwrap().stat.czxid;
+        let (_, stat) = client.get(&NodePath::parse("/history").unwrap()).await.unwrap();
+        assert!(zxid.0 > stat.mzxid.0 + (1 << 31));
+    }
+    let taken = server.backup(scratch.file("backup0")).await.unwrap_err();
+    assert!(matches!(taken, StoreError::Directory { .. }), "{taken}");
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_to_where_there_is_nothing_and_only_if_it_is_whole() {
+    let scratch = Scratch::new("restore");
+    let (data, file) = (scratch.file("data"), scratch.file("backup"));
+    let server = Server::builder().data_dir(&data).bind("127.0.0.1:0").await.unwrap();
+    server.backup(&file).await.unwrap();
+    let locked = restore(&file, &data).unwrap_err();
+    assert!(matches!(locked, StoreError::Locked(_)), "{locked}");
+    server.shutdown().await;
+    let full = restore(&file, &data).unwrap_err();
+    assert!(matches!(full, StoreError::NotEmpty(_)), "{full}");
+
+    let bytes = fs::read(&file).unwrap();
+    for (what, damaged) in
+        [("cut", bytes[..bytes.len() / 2].to_vec()), ("empty", Vec::new()), ("text", b"text".to_vec())]
+    {
+        let (damaged_file, target) = (scratch.file(what), scratch.file(&format!("of-{what}")));
+        fs::write(&damaged_file, damaged).unwrap();
+        let error = restore(&damaged_file, &target).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged(_) | StoreError::Io(_)), "{what}: {error}");
+        // It is as good a place for another backup as before.
+        restore(&file, &target).unwrap();
+    }
+    let missing = restore(scratch.file("missing"), scratch.file("of-missing")).unwrap_err();
+    assert!(matches!(missing, StoreError::Directory { .. }), "{missing}");
+
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let nothing = server.backup(scratch.file("nothing")).await.unwrap_err();
+    assert!(nothing.to_string().contains("keeps nothing on disk"), "{nothing}");
+}
