@@ -14,11 +14,15 @@ mod full;
 mod held;
 #[path = "durability/history.rs"]
 mod history;
+#[path = "durability/kills.rs"]
+mod kills;
 #[path = "durability/power.rs"]
 mod power;
 #[path = "durability/relaxed.rs"]
 mod relaxed;
 #[path = "durability/restart.rs"]
 mod restart;
+#[path = "durability/sweep.rs"]
+mod sweep;
 
 mod support;

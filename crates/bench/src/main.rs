@@ -15,6 +15,7 @@ mod settings;
 mod traffic;
 mod watches;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,6 +34,9 @@ struct Arguments {
     /// The server: HOST:PORT
     #[arg(long)]
     connect: String,
+    /// Where `serve` keeps everything; without it in memory
+    #[arg(long)]
+    data: Option<PathBuf>,
     /// n=, c=, p=, window=, nodes=, size=, waiters=, sessions=, rounds=, consumers=, prefetch=, permits=, readers=, down=, server=,
     /// warmup=, threads=
     settings: Vec<Setting>,
@@ -59,8 +63,10 @@ fn run(arguments: &Arguments) -> Result<Report, AnyError> {
         threads => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
     };
     let (scenario, address) = (arguments.scenario.clone(), arguments.connect.clone());
+    let data = arguments.data.clone();
     runtime.block_on(async move {
         match scenario.as_str() {
+            "serve" => tokio::spawn(async move { serve(&address, data).await }).await?,
             "waiters" => locks::waiters(&address, &settings).await,
             // A task of its own, as in a service: the future given to `block_on` itself costs the runtime a system call
             // at each wake-up.
@@ -92,15 +98,18 @@ async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Rep
         "reconnect" => crowd::reconnect(address, settings).await,
         "rwlock" => recipes::rwlock(address, settings).await,
         "watches" => watches::watches(address, settings).await,
-        "serve" => serve(address).await,
         _ => Err("no such scenario".into()),
     }
 }
 
 /// The embedded server, in a process of its own: until it is killed.
-async fn serve(address: &str) -> Result<Report, AnyError> {
+async fn serve(address: &str, data: Option<PathBuf>) -> Result<Report, AnyError> {
     // As many as file descriptors allow: what is measured is not the default.
-    let server = herdless::server::Server::builder().max_connections(usize::MAX).bind(address).await?;
+    let mut builder = herdless::server::Server::builder().max_connections(usize::MAX);
+    if let Some(data) = data {
+        builder = builder.data_dir(data);
+    }
+    let server = builder.bind(address).await?;
     eprintln!("{}", server.address());
     std::future::pending().await
 }

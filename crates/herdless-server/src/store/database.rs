@@ -1,5 +1,6 @@
 //! The store: tables of nodes, sessions and one state, in a redb database.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use herdless_core::{NodePath, SessionId, Zxid};
@@ -76,6 +77,12 @@ impl Database {
     /// It is read to the end and compared with the digest that the last commit left before anything is believed: a record that
     /// was lost, altered or has come back is found out.
     pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Option<(Self, Loaded)>, StoreError> {
+        // The database panics on some of what may be in a file that was damaged.
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| Self::read(disk)));
+        opened.unwrap_or_else(|_| Err(damaged("the database cannot make sense of it")))
+    }
+
+    fn read(disk: Arc<dyn Disk>) -> Result<Option<(Self, Loaded)>, StoreError> {
         if disk.length()? == 0 {
             // It would be made into a database.
             return Ok(None);

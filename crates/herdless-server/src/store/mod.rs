@@ -74,7 +74,6 @@ pub(crate) async fn open(place: Place, durability: Durability, first: Zxid) -> R
         let _ = done.send(Store::open(&place, durability, first));
     };
     opening.spawn(open).map_err(StoreError::Io)?;
-    // The database is not ours: if what it reads makes it panic, that is the answer.
     opened.await.unwrap_or_else(|_| Err(StoreError::Damaged("reading it failed".into())))
 }
 
