@@ -16,11 +16,11 @@ pub(super) fn permits(acl: &[Acl], identities: &[Identity], permission: Permissi
 /// The list as a node keeps it (`PrepRequestProcessor.fixupACL`): the scheme `auth` stands for the identities that the caller
 /// has proven. `InvalidAcl` where nobody could ever be meant.
 pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<[Acl]>, Refusal> {
-    // The usual list, which is then shared by all nodes that have it.
+    // The usual list, of which there is one for all nodes that have it.
     if let [only] = &**list
         && is_anyone(only)
     {
-        return Ok(list.clone());
+        return Ok(if only.permissions == Permissions::ALL { Acl::open() } else { list.clone() });
     }
     // The same entry twice says nothing more. What `auth` stands for may.
     let mut unique: Vec<&Acl> = Vec::with_capacity(list.len());

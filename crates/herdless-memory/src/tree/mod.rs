@@ -240,8 +240,7 @@ impl Tree {
                 kind => self.tell(acl, fired, |watches, fired| watches.fire_data(path, *kind, fired)),
             }
             if let Some(acl) = parent_acl {
-                let parent = path.parent().unwrap_or_else(NodePath::root);
-                self.tell(acl, fired, |watches, fired| watches.fire_children(&parent, fired));
+                self.tell(acl, fired, |watches, fired| watches.fire_children(path, fired));
             }
         }
     }

@@ -114,41 +114,51 @@ impl Watches {
 
     pub(super) fn fire_data(&mut self, path: &NodePath, kind: EventKind, fired: &mut Fired) {
         let mut sessions = self.take(Kind::Data, path);
-        sessions.extend(self.staying(path));
+        self.add_staying(path, &mut sessions);
         tell(sessions, kind, path, fired);
     }
 
-    pub(super) fn fire_children(&mut self, path: &NodePath, fired: &mut Fired) {
-        let mut sessions = self.take(Kind::Children, path);
-        sessions.extend(self.at(Kind::PersistentChildren, path));
-        tell(sessions, EventKind::ChildrenChanged, path, fired);
+    /// The children of the parent of `child` have changed.
+    pub(super) fn fire_children(&mut self, child: &NodePath, fired: &mut Fired) {
+        // Looked for by what the child's path begins with: most of the time nobody needs the parent's own.
+        let watched_by = |kind| child.parent_str().and_then(|parent| self.at(kind, parent));
+        if [Kind::Children, Kind::PersistentChildren].map(watched_by) == [None, None] {
+            return;
+        }
+        let parent = child.parent().unwrap_or_else(NodePath::root);
+        let mut sessions = self.take(Kind::Children, &parent);
+        sessions.extend(self.at(Kind::PersistentChildren, parent.as_str()).into_iter().flatten());
+        tell(sessions, EventKind::ChildrenChanged, &parent, fired);
     }
 
     /// A session that watches both the data and the children is told of the deletion once.
     pub(super) fn fire_deleted(&mut self, path: &NodePath, fired: &mut Fired) {
         let mut sessions = self.take(Kind::Data, path);
         sessions.append(&mut self.take(Kind::Children, path));
-        sessions.extend(self.staying(path));
-        sessions.extend(self.at(Kind::PersistentChildren, path));
+        self.add_staying(path, &mut sessions);
+        sessions.extend(self.at(Kind::PersistentChildren, path.as_str()).into_iter().flatten());
         tell(sessions, EventKind::Deleted, path, fired);
     }
 
     /// Who hears of everything that happens to this node.
-    fn staying(&self, path: &NodePath) -> BTreeSet<SessionId> {
-        let mut sessions: BTreeSet<_> = self.at(Kind::PersistentData, path).collect();
+    fn add_staying(&self, path: &NodePath, sessions: &mut BTreeSet<SessionId>) {
+        sessions.extend(self.at(Kind::PersistentData, path.as_str()).into_iter().flatten());
         if !self.tables[Kind::Recursive as usize].is_empty() {
             let above = std::iter::successors(Some(path.clone()), NodePath::parent);
-            sessions.extend(above.flat_map(|above| self.at(Kind::Recursive, &above).collect::<Vec<_>>()));
+            for above in above {
+                sessions.extend(self.at(Kind::Recursive, above.as_str()).into_iter().flatten());
+            }
         }
-        sessions
     }
 
-    fn at(&self, kind: Kind, path: &NodePath) -> impl Iterator<Item = SessionId> {
-        self.tables[kind as usize].get(path).into_iter().flatten().copied()
+    fn at(&self, kind: Kind, path: &str) -> Option<&BTreeSet<SessionId>> {
+        self.tables[kind as usize].get(path)
     }
 
     fn take(&mut self, kind: Kind, path: &NodePath) -> BTreeSet<SessionId> {
-        let sessions = self.table(kind).remove(path).unwrap_or_default();
+        let Some(sessions) = self.table(kind).remove(path) else {
+            return BTreeSet::new();
+        };
         for session in &sessions {
             if let Some(watched) = self.by_session.get_mut(session) {
                 watched.remove(&(kind, path.clone()));
