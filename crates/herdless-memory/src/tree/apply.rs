@@ -256,7 +256,7 @@ impl Tree {
         }
         let stat = node.stat();
         if let Some(parent) = self.parent_mut(&path) {
-            parent.children.insert(path.name().into());
+            parent.children.insert(path.clone());
             // At the last number it stays (`DataTree.createNode` only ever raises it), and names repeat.
             parent.creates = creates.saturating_add(1);
             parent.pzxid = zxid;
@@ -377,7 +377,7 @@ impl Tree {
                     owner.ephemerals.insert(path.clone());
                 }
                 if let Some(parent) = self.parent_mut(&path) {
-                    parent.children.insert(path.name().into());
+                    parent.children.insert(path.clone());
                     parent.pzxid = parent_pzxid;
                 }
                 self.nodes.insert(path, node);

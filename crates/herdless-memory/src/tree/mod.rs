@@ -62,7 +62,7 @@ impl Tree {
     /// A tree with only the root, whose first change will be `first`.
     pub fn new(first: Zxid) -> Self {
         Self {
-            nodes: Nodes::from(BTreeMap::from([(NodePath::root(), Node::root())])),
+            nodes: Nodes::from_iter([(NodePath::root(), Node::root())]),
             sessions: BTreeMap::new(),
             touched_sessions: None,
             watches: Watches::default(),
@@ -210,7 +210,7 @@ impl Tree {
         let node = self.nodes.remove(path)?;
         let zxid = Zxid(self.zxid);
         if let Some(parent) = self.parent_mut(path) {
-            parent.children.remove(path.name());
+            parent.children.remove(path);
             parent.pzxid = zxid;
         }
         if let Some(owner) = self.sessions.get_mut(&SessionId(node.owner)) {

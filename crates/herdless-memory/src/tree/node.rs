@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use herdless_core::{Acl, NodeData, Stat, Zxid};
+use herdless_core::{Acl, NodeData, NodePath, Stat, Zxid};
 
 #[derive(Debug)]
 pub(super) struct Node {
@@ -23,7 +23,8 @@ pub(super) struct Node {
     pub(super) is_container: bool,
     /// For how long it may be idle, in milliseconds.
     pub(super) time_to_live: Option<i64>,
-    pub(super) children: BTreeSet<Box<str>>,
+    /// Their paths, which share what the tree has them by.
+    pub(super) children: BTreeSet<NodePath>,
     /// Whether the journal has it already.
     pub(super) is_touched: bool,
 }
@@ -142,7 +143,7 @@ impl Node {
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.children.iter().map(|name| name.to_string()).collect()
+        self.children.iter().map(|path| path.name().to_owned()).collect()
     }
 
     /// `ContainerManager`: a container that has had children, and a node that was idle for longer than it may be; each only

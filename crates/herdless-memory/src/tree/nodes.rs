@@ -1,7 +1,8 @@
 //! All nodes, and which of them were touched.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::ops::{Bound, Deref};
+use std::ops::Bound;
 
 use herdless_core::NodePath;
 
@@ -10,29 +11,44 @@ use super::node::Node;
 /// The nodes by their paths. There is no way to change one past the journal.
 #[derive(Debug)]
 pub(super) struct Nodes {
-    map: BTreeMap<NodePath, Node>,
+    /// In boxes, so that an entry that comes or goes moves its neighbours by three words each, and room for more takes little.
+    map: BTreeMap<NodePath, Box<Node>>,
     /// The paths that were touched since somebody last asked, where anybody asks; some of them more than once.
     touched: Option<Vec<NodePath>>,
 }
 
-impl From<BTreeMap<NodePath, Node>> for Nodes {
-    fn from(map: BTreeMap<NodePath, Node>) -> Self {
+impl FromIterator<(NodePath, Node)> for Nodes {
+    fn from_iter<T: IntoIterator<Item = (NodePath, Node)>>(nodes: T) -> Self {
+        let map = nodes.into_iter().map(|(path, node)| (path, Box::new(node))).collect();
         Self { map, touched: None }
     }
 }
 
-impl Deref for Nodes {
-    type Target = BTreeMap<NodePath, Node>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.map
-    }
-}
-
 impl Nodes {
+    pub(super) fn get<P>(&self, path: &P) -> Option<&Node>
+    where
+        P: Ord + ?Sized,
+        NodePath: Borrow<P>,
+    {
+        self.map.get(path).map(Box::as_ref)
+    }
+
+    pub(super) fn contains_key(&self, path: &NodePath) -> bool {
+        self.map.contains_key(path)
+    }
+
+    /// All of them, in the order of their paths.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&NodePath, &Node)> {
+        self.map.iter().map(|(path, node)| (path, &**node))
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &NodePath> {
+        self.map.keys()
+    }
+
     pub(super) fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
         let Some(touched) = &mut self.touched else {
-            return self.map.get_mut(path);
+            return self.map.get_mut(path).map(Box::as_mut);
         };
         // The key too, in one search: the journal shares its path.
         let exactly = (Bound::Included(path), Bound::Included(path));
@@ -49,7 +65,7 @@ impl Nodes {
             node.is_touched = true;
             touched.push(path.clone());
         }
-        self.map.insert(path, node);
+        self.map.insert(path, Box::new(node));
     }
 
     pub(super) fn remove(&mut self, path: &NodePath) -> Option<Node> {
@@ -57,7 +73,7 @@ impl Nodes {
         if let Some(touched) = self.touched.as_mut().filter(|_| !node.is_touched) {
             touched.push(path.clone());
         }
-        Some(node)
+        Some(*node)
     }
 
     /// From now on the journal is kept; `all` has it begin with every node there is.
@@ -77,7 +93,7 @@ impl Nodes {
             }
         }
         touched.into_iter().map(|path| {
-            let node = self.map.get(&path);
+            let node = self.get(&path);
             (path, node)
         })
     }

@@ -6,7 +6,6 @@ use herdless_core::{NodePath, SessionId, Zxid};
 use thiserror::Error;
 
 use super::node::{Node, NodeRecord};
-use super::nodes::Nodes;
 use super::{OpenSession, Tree};
 
 /// Why these records are no tree.
@@ -66,7 +65,7 @@ impl Tree {
                     let Some((_, at)) = found else {
                         return Err(RestoreError::NoParent(path));
                     };
-                    restored[*at].1.children.insert(path.name().into());
+                    restored[*at].1.children.insert(path.clone());
                 }
             }
             line.push((path.clone(), restored.len()));
@@ -76,7 +75,7 @@ impl Tree {
             return Err(RestoreError::NoRoot);
         }
         Ok(Self {
-            nodes: Nodes::from(restored.into_iter().collect::<BTreeMap<_, _>>()),
+            nodes: restored.into_iter().collect(),
             sessions,
             touched_sessions: None,
             watches: Default::default(),
