@@ -88,7 +88,8 @@ impl Peer {
     }
 }
 
-fn source(file: &str) -> PathBuf {
+/// A program of `tests/interop`.
+pub(crate) fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(file)
 }
 

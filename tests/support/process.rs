@@ -35,7 +35,7 @@ impl Drop for Scratch {
 }
 
 /// A program that dies with whoever holds it, and with the thread that started it where that is killed outright.
-pub(super) fn mortal(program: &str) -> Command {
+pub(crate) fn mortal(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]).kill_on_drop(true);
     command
@@ -52,21 +52,24 @@ pub(crate) struct Java {
 const JARS: &str = "/usr/share/java";
 
 impl Java {
-    /// Compiles a source file against these jars, unless an earlier run has done so. `None` where Java or a jar is
-    /// missing.
+    /// Compiles a source file, and those beside it that it names, against these jars, unless an earlier run has done so.
+    /// `None` where Java or a jar is missing.
     pub(crate) async fn compile(source: &Path, jars: &[&str]) -> Option<Self> {
         let jars: Vec<_> = jars.iter().map(|jar| format!("{JARS}/{jar}")).collect();
         if !jars.iter().all(|jar| Path::new(jar).exists()) {
             return None;
         }
         let main = source.file_stem().unwrap().to_str().unwrap().to_owned();
+        let beside = source.parent().unwrap();
         let mut hasher = DefaultHasher::new();
-        std::fs::read(source).unwrap().hash(&mut hasher);
+        for file in java_files(beside) {
+            std::fs::read(file).unwrap().hash(&mut hasher);
+        }
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{main}-{:016x}", hasher.finish()));
         if !kept.exists() {
             let scratch = Scratch::new(&main);
             let mut javac = mortal("javac");
-            javac.arg("-d").arg(&scratch.0).args(["-cp", &jars.join(":")]).arg(source);
+            javac.arg("-d").arg(&scratch.0).arg("-sourcepath").arg(beside).args(["-cp", &jars.join(":")]).arg(source);
             let compiled = javac.output().await.unwrap();
             let said = String::from_utf8_lossy(&compiled.stderr);
             if said.contains("failed to execute") {
@@ -87,6 +90,14 @@ impl Java {
         java.args(["-Xmx128m", "-cp", &self.classpath, &self.main]).args(arguments);
         java
     }
+}
+
+/// In the order of their names.
+fn java_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|file| file.extension().is_some_and(|kind| kind == "java")).collect();
+    files.sort();
+    files
 }
 
 /// A process that runs one test of this program which is otherwise ignored, as a client with a life of its own. It is
