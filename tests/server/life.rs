@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use herdless::server::{BindError, Server};
 use herdless::{Client, ClientExt, CreateMode, Lock, MultiOp, NodePath, SessionState};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::support::{Raw, World, connector, until, until_suspended};
 
@@ -59,6 +59,65 @@ async fn a_shutdown_closes_connections_and_frees_the_port() {
     assert!(raw.receive().await.is_none());
     until_suspended(&client).await;
     TcpListener::bind(address).await.unwrap();
+}
+
+/// Requests of a connection, one behind another: reads of this node's data.
+fn reads(path: &str, numbers: std::ops::RangeInclusive<i32>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for xid in numbers {
+        bytes.extend((8 + 4 + path.len() as i32 + 1).to_be_bytes());
+        bytes.extend(xid.to_be_bytes());
+        bytes.extend(4i32.to_be_bytes()); // getData
+        bytes.extend((path.len() as i32).to_be_bytes());
+        bytes.extend(path.as_bytes());
+        bytes.push(0); // no watch
+    }
+    bytes
+}
+
+fn number(reply: &[u8]) -> i32 {
+    i32::from_be_bytes(reply[..4].try_into().unwrap())
+}
+
+#[tokio::test]
+async fn what_has_arrived_is_answered_before_the_end() {
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let (mut raw, _) = Raw::open(&server.address().to_string(), 4_000).await;
+    // More than is read at a time, and on one thread: the server has read none of it when it is told to end.
+    raw.send_bytes(&reads("/", 1..=3_000)).await;
+    let ended = tokio::spawn(server.shutdown());
+    for expected in 1..=3_000 {
+        let reply = raw.receive().await.unwrap_or_else(|| panic!("no reply to {expected}"));
+        assert_eq!(number(&reply), expected);
+    }
+    assert!(raw.receive().await.is_none());
+    drop(raw);
+    ended.await.unwrap();
+}
+
+/// A socket that is closed with something unread is reset, and the replies that are still on their way are lost with it.
+#[tokio::test]
+async fn replies_arrive_although_the_client_goes_on_asking() {
+    const LARGE: i32 = 20;
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let address = server.address().to_string();
+    let client = connector(&address).connect().await.unwrap();
+    client.create(&path("/large"), vec![0; 500_000], CreateMode::Persistent).await.unwrap();
+    drop(client);
+    // It has little room, so that most of what the server has sent is still on its way when the server is done.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let mut raw = Raw::over(socket.connect(server.address()).await.unwrap());
+    raw.greet(4_000, 0, &[0; 16]).await.unwrap();
+    raw.send_bytes(&reads("/large", 1..=LARGE)).await;
+    let ended = tokio::spawn(server.shutdown());
+    for expected in 1..=LARGE {
+        let reply = raw.receive().await.unwrap_or_else(|| panic!("no reply to {expected}"));
+        assert_eq!(number(&reply), expected);
+        raw.send_bytes(&reads("/", LARGE + expected..=LARGE + expected)).await;
+    }
+    drop(raw);
+    ended.await.unwrap();
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use crate::meter::Turned;
 use crate::state::{Shared, Wakers};
 
 /// Serves one client until either side is done.
@@ -26,6 +27,14 @@ pub(crate) struct Connection {
     writing: BytesMut,
     /// Until when there must be a session.
     handshake: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is left to be sent.
+enum Sent {
+    /// Nothing now.
+    All,
+    /// Nothing ever.
+    Last,
 }
 
 /// How long a client may take for its handshake.
@@ -40,15 +49,15 @@ impl Connection {
     }
 
     /// Sends what there is. Pending when the client does not take it all now, or too much waits for the disk.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Sent>> {
         loop {
             let (id, writing) = (self.id, &mut self.writing);
             let Some(may_read) = self.shared.state.with(|state| state.take_output(id, writing, cx.waker())) else {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                return Poll::Ready(Ok(Sent::Last));
             };
             if self.writing.is_empty() {
-                release(&mut self.writing);
-                return if may_read { Poll::Ready(Ok(())) } else { Poll::Pending };
+            let (id, writing) = (self.seat.id, &mut self.writing);
+            let Some(may_read) = self.seat.shared.state.with(|state| state.take_output(id, writing, cx.waker())) else {
             }
             while !self.writing.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, &self.writing) {
@@ -82,7 +91,28 @@ impl Connection {
             }
             Err(error) => {
                 tracing::debug!(%error, "closing");
+                self.shared.meter.turned(Turned::Malformed);
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
+            }
+        }
+    }
+
+    /// Goes as soon as the client does, where the server ends. A socket that is closed with something unread is reset, and
+    /// what is on its way to the client would be lost.
+    fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.shared.is_ending() || !self.shared.state.with(|state| state.has_session(self.id)) {
+            return Poll::Ready(());
+        }
+        if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
+            return Poll::Pending;
+        }
+        loop {
+            self.reading.clear();
+            self.reading.reserve(READ_CHUNK);
+            match pin!(self.stream.read_buf(&mut self.reading)).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
             }
         }
     }
@@ -95,7 +125,11 @@ impl Connection {
             return false;
         }
         self.handshake = None;
-        !self.shared.state.with(|state| state.has_session(self.id))
+        let is_late = !self.shared.state.with(|state| state.has_session(self.id));
+        if is_late {
+            self.shared.meter.turned(Turned::Handshake);
+        }
+        is_late
     }
 }
 
@@ -130,9 +164,12 @@ impl Future for Connection {
             match self.poll_send(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(Sent::Last)) => return self.poll_leave(cx),
+                Poll::Ready(Ok(Sent::All)) => {}
             }
             match self.poll_receive(cx) {
+                // What had arrived was carried out.
+                Poll::Pending if self.shared.is_ending() => self.shared.state.with(|state| state.finish(self.id)),
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => {}

@@ -17,6 +17,40 @@
 //! An operator asks it how it is as he asks Apache ZooKeeper, with four letters: `printf srvr | nc 127.0.0.1 2181`. Others than
 //! `srvr` are answered where [`Builder::four_letter_words`] says so.
 //!
+//! # Figures
+//!
+//! With the feature `metrics` a server tells the recorder that is installed when it is bound, by the [`metrics`] facade:
+//!
+//! | name | kind | labels | what |
+//! |---|---|---|---|
+//! | `herdless_server_connections` | gauge | | open connections |
+//! | `herdless_server_connections_accepted_total` | counter | | connections accepted |
+//! | `herdless_server_connections_turned_away_total` | counter | `reason` | connections refused or cut off |
+//! | `herdless_server_sessions` | gauge | | open sessions |
+//! | `herdless_server_sessions_total` | counter | `event` | what has happened to sessions |
+//! | `herdless_server_requests_total` | counter | `kind` | requests of sessions |
+//! | `herdless_server_refusals_total` | counter | `error` | requests refused |
+//! | `herdless_server_request_seconds` | histogram | | from the reading of a request until its reply is ready |
+//! | `herdless_server_watch_events_total` | counter | `event` | events told |
+//! | `herdless_server_packets_total` | counter | `direction` | frames |
+//! | `herdless_server_nodes`, `.._ephemeral_nodes`, `.._watches` | gauge | | how many there are |
+//! | `herdless_server_data_bytes` | gauge | | paths and data of all nodes |
+//! | `herdless_server_uptime_seconds` | gauge | | since the start |
+//!
+//! | label | values |
+//! |---|---|
+//! | `reason` | `connections`: there were as many as there may be; `handshake`: no session in time; `malformed`: what was sent cannot be read; `unsent`: what is sent is not taken |
+//! | `event` of a session | `opened`, `resumed`, `closed`, `expired`; `refused`: the password is wrong, or the session is over |
+//! | `event` of a watch | `created`, `deleted`, `data_changed`, `children_changed` |
+//! | `kind` | [`Request::name`](herdless_core::Request::name) |
+//! | `error` | [`Refusal`](herdless_core::Refusal), by its name |
+//! | `direction` | `received`, `sent` |
+//!
+//! Gauges and frames are as of the last call of `Server::look`. No label has values without number. Requests that were read
+//! together count as long as all of them took.
+//!
+//! [`metrics`]: https://docs.rs/metrics
+//!
 //! # What it does not do yet
 //!
 //! No durability, and neither TLS nor SASL: it binds loopback only, unless told otherwise in so many words. Access control
@@ -26,6 +60,7 @@
 #![cfg(not(loom))]
 
 mod connection;
+mod meter;
 mod server;
 mod state;
 mod store;

@@ -1,6 +1,7 @@
 //! Listening, and the end of it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::connection::Connection;
+use crate::meter::Turned;
 use crate::state::{Settings, Shared, first_zxid, unix_time};
 use crate::store::{self, Disk, Durability, Place, StoreError, Writer};
 
@@ -205,8 +207,16 @@ impl Server {
         self.address
     }
 
-    /// Ends the server: it stops listening, sends what is ready to be sent, closes every connection, writes what is not on disk
-    /// yet, and is gone when this returns: what it returns is why not all is on disk.
+    /// Tells the installed recorder what there is at the moment: the gauges of [the figures](crate#figures), and the frames. To be
+    /// called before figures are read.
+    #[cfg(feature = "metrics")]
+    pub fn look(&self) {
+        self.shared.state.with(|state| state.look());
+    }
+
+    /// Ends the server: it stops listening, carries out what has arrived, sends the replies, closes every connection, writes
+    /// what is not on disk yet, and is gone when this returns: what it returns is why not all is on disk. A client that neither
+    /// takes its replies nor closes its side is left after a second.
     ///
     /// # Cancel safety
     ///
@@ -261,8 +271,9 @@ impl Server {
     }
 }
 
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+// What is shared holds the passwords of sessions.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
     }
 }
@@ -296,11 +307,13 @@ async fn serve(
             () = async { drop(failure.wait_for(Option::is_some).await) } => break,
             accepted = listener.accept() => match accepted {
                 Ok(_) if connections.len() >= max_connections => {
+                    shared.meter.turned(Turned::Connections);
                     tracing::warn!(limit = max_connections, "too many connections");
                 }
                 Ok((stream, peer)) => {
                     // A reply that waits for more to come is a reply that waits.
                     let _ = stream.set_nodelay(true);
+                    shared.meter.accepted();
                     tracing::debug!(%peer, "accepted");
                     connections.spawn(Connection::new(shared.clone(), stream, peer));
                 }
@@ -323,7 +336,9 @@ async fn serve(
         }
     }
     drop(listener);
-    shared.state.with(|state| state.close()).wake();
+    // A timer runs out behind a look at the sockets: what has arrived by now is known to whom it is for.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    shared.end();
     let drained = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(DRAIN, drained).await;
     connections.shutdown().await;

@@ -3,12 +3,15 @@
 mod durable;
 mod figures;
 mod held;
+#[cfg(feature = "metrics")]
+mod levels;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::thread::Thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,6 +27,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::meter::{Life, Meter, Turned};
 use crate::store::{Durability, Loaded, SessionRecord, StoreError};
 
 use durable::{Progress, is_change};
@@ -45,10 +49,12 @@ pub(crate) struct Settings {
 
 pub(crate) struct Shared {
     pub(crate) state: StdMutex<State>,
+    pub(crate) meter: Arc<Meter>,
     /// A session may end sooner than the one that was to be the next.
     pub(crate) sooner: Notify,
     /// Why the server has ended by itself.
     pub(crate) failure: watch::Sender<Option<Arc<StoreError>>>,
+    is_ending: AtomicBool,
 }
 
 pub(crate) struct State {
@@ -64,6 +70,7 @@ pub(crate) struct State {
     is_closing: bool,
     began: Instant,
     latency: Latency,
+    meter: Arc<Meter>,
     /// The frames of connections that are gone, or whose figures were begun anew.
     past: Counters,
     /// The frames that were there when the server's figures were begun anew.
@@ -112,6 +119,7 @@ const MAX_UNSENT: usize = 16 << 20;
 impl Shared {
     /// Where there is a store, `stored` is what was in it.
     pub(crate) fn new(settings: Settings, now: Duration, stored: Option<(Durability, Loaded)>) -> Self {
+        let meter = Arc::new(Meter::new());
         let mut state = State {
             tree: Tree::new(first_zxid(now)),
             sessions: BTreeMap::new(),
@@ -123,6 +131,7 @@ impl Shared {
             is_closing: false,
             began: Instant::now(),
             latency: Latency::default(),
+            meter: meter.clone(),
             past: Counters::default(),
             forgotten: Counters::default(),
         };
@@ -131,7 +140,23 @@ impl Shared {
             state.store = Some(Progress::new(durability, loaded.tree.last_zxid().0));
             state.install(loaded);
         }
-        Self { state: StdMutex::new(state), sooner: Notify::new(), failure: watch::Sender::new(None) }
+        Self {
+            state: StdMutex::new(state),
+            meter,
+            sooner: Notify::new(),
+            failure: watch::Sender::new(None),
+            is_ending: AtomicBool::new(false),
+        }
+    }
+
+    /// Ends every connection, once what it has sent was carried out and the replies were sent.
+    pub(crate) fn end(&self) {
+        self.is_ending.store(true, Ordering::Release);
+        self.state.with(State::close).wake();
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
     }
 }
 
@@ -198,8 +223,9 @@ impl State {
         if !link.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             link.waker = Some(waker.clone());
         }
-        let is_closing = (link.is_closing || link.machine.is_closing()) && link.held.is_empty();
-        (!is_closing || !out.is_empty()).then_some(!link.held.is_full(link.machine.transmit()))
+        let is_closing = link.is_closing || link.machine.is_closing();
+        let is_done = is_closing && link.held.is_empty() && out.is_empty();
+        (!is_done).then_some(!is_closing && !link.held.is_full(link.machine.transmit()))
     }
 
     pub(crate) fn has_session(&self, id: u64) -> bool {
@@ -277,6 +303,7 @@ impl State {
         let now = Instant::now();
         let time = now.duration_since(received);
         self.latency.record(requests, time);
+        self.meter.replied(requests, time);
         let replied_ms = now.duration_since(self.began).as_millis();
         if let Some(link) = self.links.get_mut(&id) {
             link.activity.latency.record(requests, time);
@@ -309,6 +336,7 @@ impl State {
             old => (self.resume(SessionId(old), &password, wakers), false),
         };
         let Some(session) = session else {
+            self.meter.session(Life::Refused);
             let gone = ConnectResponse {
                 timeout_ms: 0,
                 session_id: 0,
@@ -345,6 +373,7 @@ impl State {
             let address = Identity { scheme: "ip".into(), id: link.peer.ip().to_string() };
             self.tree.identify(session, address);
         }
+        self.meter.session(if is_new { Life::Opened } else { Life::Resumed });
         tracing::debug!(%session, ?timeout, is_new, "session");
         true
     }
@@ -394,6 +423,7 @@ impl State {
             true => Err(Error::Refused(Refusal::NotReadOnly)),
             false => self.tree.apply(session, request, now_ms, &mut fired),
         };
+        self.meter.request(request, outcome.as_ref().err());
         // Before the reply: a client sees the event of a change before it sees the change.
         self.notify(fired, wakers);
         let zxid = self.tree.last_zxid().0;
@@ -403,6 +433,7 @@ impl State {
             (link.activity.xid, link.activity.zxid) = (ticket.xid(), zxid);
         }
         if matches!(outcome, Ok(Reply::Closed)) {
+            self.meter.session(Life::Closed);
             self.sessions.remove(&session);
             self.close_later(id, wakers);
         }
@@ -433,8 +464,12 @@ impl State {
             };
             link.machine.notify(&event);
             told.push(id);
+            self.meter.event(event.kind);
             // It cannot be held back, so a client that takes nothing is let go before it takes all memory.
-            link.is_closing |= link.machine.transmit().len() > MAX_UNSENT;
+            if link.machine.transmit().len() > MAX_UNSENT && !link.is_closing {
+                link.is_closing = true;
+                self.meter.turned(Turned::Unsent);
+            }
             wakers.0.extend(link.waker.take());
         }
         if self.store.is_some() {
@@ -476,6 +511,7 @@ impl State {
                 continue;
             }
             tracing::debug!(session = %id, "session expired");
+            self.meter.session(Life::Expired);
             let link = record.link;
             self.sessions.remove(&id);
             let mut fired = Fired::new();
@@ -500,14 +536,17 @@ impl State {
         wakers
     }
 
-    /// Closes every connection, once what is ready has been sent.
-    pub(crate) fn close(&mut self) -> Wakers {
+    /// Wakes every connection, to see that it is to end.
+    fn close(&mut self) -> Wakers {
         self.is_closing = true;
-        let mut wakers = Wakers::default();
-        for id in self.links.keys().copied().collect::<Vec<_>>() {
-            self.close_later(id, &mut wakers);
+        Wakers(self.links.values_mut().filter_map(|link| link.waker.take()).collect(), None)
+    }
+
+    /// Nothing more is read from this connection.
+    pub(crate) fn finish(&mut self, id: u64) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.is_closing = true;
         }
-        wakers
     }
 }
 

@@ -91,6 +91,11 @@ impl Tree {
         self.nodes.keys()
     }
 
+    /// The number of nodes, the root included.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// The number of watches that sessions have left: one for each session, path and kind.
     pub fn watch_count(&self) -> usize {
         self.watches.len()

@@ -58,8 +58,12 @@ impl State {
     }
 
     /// The frames of all connections, those that are gone included.
-    fn traffic(&self) -> Counters {
+    pub(super) fn traffic(&self) -> Counters {
         self.links.values().map(|link| link.machine.counters()).fold(self.past, sum)
+    }
+
+    pub(super) fn ephemeral_count(&self) -> usize {
+        self.sessions.keys().map(|id| self.tree.ephemerals(*id).count()).sum()
     }
 
     fn reset_connections(&mut self) {
@@ -85,7 +89,7 @@ impl State {
             traffic.sent - self.forgotten.sent,
             self.links.len(),
             self.tree.last_zxid().0,
-            self.tree.paths().count()
+            self.tree.node_count()
         )
     }
 
@@ -127,9 +131,9 @@ impl State {
             ("packets_sent", &(traffic.sent - self.forgotten.sent)),
             ("num_alive_connections", &self.links.len()),
             ("outstanding_requests", &0),
-            ("znode_count", &self.tree.paths().count()),
+            ("znode_count", &self.tree.node_count()),
             ("watch_count", &self.tree.watch_count()),
-            ("ephemerals_count", &self.sessions.keys().map(|id| self.tree.ephemerals(*id).count()).sum::<usize>()),
+            ("ephemerals_count", &self.ephemeral_count()),
             ("approximate_data_size", &self.tree.data_size()),
             ("global_sessions", &self.sessions.len()),
             ("local_sessions", &0),

@@ -1,0 +1,27 @@
+//! Nothing is told.
+
+use std::time::Duration;
+
+use herdless_core::{Error, EventKind, Request};
+
+use super::{Life, Turned};
+
+pub(crate) struct Meter;
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    pub(crate) fn accepted(&self) {}
+
+    pub(crate) fn turned(&self, _: Turned) {}
+
+    pub(crate) fn session(&self, _: Life) {}
+
+    pub(crate) fn request(&self, _: &Request, _: Option<&Error>) {}
+
+    pub(crate) fn replied(&self, _: u64, _: Duration) {}
+
+    pub(crate) fn event(&self, _: EventKind) {}
+}

@@ -1,0 +1,22 @@
+//! What there is at the moment, for those who read figures.
+
+use super::State;
+use crate::meter::Levels;
+
+impl State {
+    /// Tells the meter how many there are of what.
+    pub(crate) fn look(&self) {
+        let traffic = self.traffic();
+        self.meter.look(&Levels {
+            connections: self.links.len(),
+            sessions: self.sessions.len(),
+            nodes: self.tree.node_count(),
+            ephemerals: self.ephemeral_count(),
+            watches: self.tree.watch_count(),
+            data_bytes: self.tree.data_size(),
+            uptime: self.began.elapsed(),
+            received: traffic.received,
+            sent: traffic.sent,
+        });
+    }
+}
