@@ -1,0 +1,134 @@
+//! What `herdless serve` is told.
+
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
+use herdless_server::{BindError, Builder, FourLetterWord, Server};
+
+use crate::AnyError;
+
+/// Run the server until SIGTERM or SIGINT
+#[derive(Args)]
+#[group(skip)]
+pub(crate) struct Arguments {
+    /// The address to listen on
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181")]
+    pub(super) listen: String,
+    #[command(flatten)]
+    place: Place,
+    /// Serve /metrics (Prometheus) and /health over HTTP
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) metrics: Option<String>,
+    /// Listen on addresses that other machines can reach, without encryption and authentication
+    #[arg(long)]
+    pub(super) insecure_allow_remote: bool,
+    /// The shortest session timeout, in milliseconds; what a client asks for is raised to it
+    #[arg(long, value_name = "MS", default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=MAX_TIMEOUT))]
+    session_timeout_min: u32,
+    /// The longest session timeout, in milliseconds; what a client asks for is lowered to it
+    #[arg(long, value_name = "MS", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1..=MAX_TIMEOUT))]
+    session_timeout_max: u32,
+    /// How many connections there may be
+    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    max_connections: usize,
+    /// Which four-letter words to answer, separated by commas; all for each of them
+    #[arg(long, value_name = "WORDS", default_value = "srvr", value_parser = words)]
+    four_letter_words: Words,
+    /// Allow nodes with a time to live
+    #[arg(long)]
+    allow_ttl: bool,
+}
+
+/// Where everything is kept.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// Keep everything in memory: it is gone when the server ends
+    #[arg(long)]
+    in_memory: bool,
+}
+
+/// What the handshake has room for.
+const MAX_TIMEOUT: i64 = i32::MAX as i64;
+
+#[derive(Clone, Debug)]
+struct Words(Vec<FourLetterWord>);
+
+/// Words that tell what is in the tree, and who is connected, to whoever asks.
+const TELLING: [FourLetterWord; 5] =
+    [FourLetterWord::Cons, FourLetterWord::Dump, FourLetterWord::Stat, FourLetterWord::Wchc, FourLetterWord::Wchp];
+
+fn words(text: &str) -> Result<Words, String> {
+    if text == "all" {
+        return Ok(Words(FourLetterWord::ALL.to_vec()));
+    }
+    let word = |name: &str| {
+        let found = FourLetterWord::ALL.iter().copied().find(|word| word.name() == name.trim());
+        found.ok_or_else(|| {
+            let known: Vec<_> = FourLetterWord::ALL.iter().map(|word| word.name()).collect();
+            format!("{name:?} is none of {}", known.join(", "))
+        })
+    };
+    text.split(',').map(word).collect::<Result<_, _>>().map(Words)
+}
+
+impl Arguments {
+    /// What cannot be said option by option. Ends the process, as every other mistake in the arguments.
+    pub(crate) fn check(&self) {
+        if self.session_timeout_min > self.session_timeout_max {
+            let text = format!(
+                "--session-timeout-min {} is more than --session-timeout-max {}",
+                self.session_timeout_min, self.session_timeout_max
+            );
+            let mut program = crate::Arguments::command();
+            program.build();
+            let serve = program.find_subcommand_mut("serve").expect("the subcommand whose arguments these are");
+            serve.error(ErrorKind::ValueValidation, text).exit();
+        }
+    }
+
+    pub(super) fn builder(&self) -> Builder {
+        let [min, max] = self.session_timeouts();
+        let mut builder = Server::builder()
+            .session_timeouts(min..=max)
+            .max_connections(self.max_connections)
+            .four_letter_words(&self.four_letter_words.0)
+            .allow_ttl(self.allow_ttl);
+        if self.insecure_allow_remote {
+            builder = builder.insecure_allow_remote();
+        }
+        builder
+    }
+
+    fn session_timeouts(&self) -> [Duration; 2] {
+        [self.session_timeout_min, self.session_timeout_max].map(|millis| Duration::from_millis(millis.into()))
+    }
+
+    pub(super) fn mode(&self) -> &'static str {
+        "in memory"
+    }
+
+    /// What there may be at most, and what is told to anybody.
+    pub(super) fn say_limits(&self) {
+        let [min, max] = self.session_timeouts();
+        tracing::info!(connections = self.max_connections, session_timeout = ?(min..=max), "limits");
+        let words: Vec<_> = self.four_letter_words.0.iter().filter(|word| TELLING.contains(word)).collect();
+        if !words.is_empty() {
+            let words: Vec<_> = words.iter().map(|word| word.name()).collect();
+            tracing::warn!(words = words.join(","), "insecure: paths and sessions are told to everybody who connects");
+        }
+    }
+
+    /// The same in the words of this program's options.
+    pub(super) fn explain(&self, error: BindError) -> AnyError {
+        match error {
+            BindError::NotLoopback(address) => format!(
+                "{address} can be reached from other machines: say --insecure-allow-remote if everybody there may read and \
+                 change everything"
+            )
+            .into(),
+            error => error.into(),
+        }
+    }
+}

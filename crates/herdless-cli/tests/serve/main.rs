@@ -1,0 +1,10 @@
+//! The program, as a process of its own.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
+
+mod ending;
+mod figures;
+mod process;
+mod systemd;
+mod usage;
