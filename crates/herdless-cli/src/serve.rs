@@ -50,7 +50,8 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
     };
     let address = server.address();
     arguments.say_limits();
-    service.serves(server);
+    let server = Arc::new(server);
+    service.serves(server.clone());
     tracing::info!(%address, mode = arguments.mode(), "ready");
     systemd::ready(&format!("serving on {address}, {}", arguments.mode()));
 
@@ -59,6 +60,10 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
     let signal = loop {
         tokio::select! {
             signal = signals.next() => break signal,
+            error = server.failed() => {
+                systemd::failed(&error);
+                return Err(error.into());
+            }
             () = tick(&mut upkeep) => {
                 if let Some(figures) = &figures {
                     figures.upkeep();
@@ -67,6 +72,7 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
             () = tick(&mut watchdog) => systemd::alive(),
         }
     };
+    drop(server);
     end(signal, &service, &mut signals).await
 }
 
@@ -75,7 +81,8 @@ async fn end(signal: &str, service: &Service, signals: &mut Signals) -> Result<(
     tracing::info!(signal, "ending: what has arrived is carried out");
     systemd::stopping();
     tokio::select! {
-        () = service.end() => {
+        ended = service.end() => {
+            ended?;
             tracing::info!("ended");
             Ok(())
         }

@@ -35,6 +35,10 @@
 //! | `herdless_server_packets_total` | counter | `direction` | frames |
 //! | `herdless_server_nodes`, `.._ephemeral_nodes`, `.._watches` | gauge | | how many there are |
 //! | `herdless_server_data_bytes` | gauge | | paths and data of all nodes |
+//! | `herdless_server_commit_seconds` | histogram | | transactions on disk, the sync included |
+//! | `herdless_server_committed_records_total` | counter | | nodes and sessions written, removals included |
+//! | `herdless_server_held_replies` | gauge | | replies that wait for the disk |
+//! | `herdless_server_read_only` | gauge | | 1 while changes are refused because the disk is full |
 //! | `herdless_server_uptime_seconds` | gauge | | since the start |
 //!
 //! | label | values |

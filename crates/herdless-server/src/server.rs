@@ -207,6 +207,11 @@ impl Server {
         self.address
     }
 
+    /// Whether changes are refused, because the disk is full. They are accepted again once there is room.
+    pub fn is_read_only(&self) -> bool {
+        self.shared.state.with(|state| state.is_read_only())
+    }
+
     /// Tells the installed recorder what there is at the moment: the gauges of [the figures](crate#figures), and the frames. To be
     /// called before figures are read.
     #[cfg(feature = "metrics")]

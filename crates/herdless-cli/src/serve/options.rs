@@ -1,10 +1,11 @@
 //! What `herdless serve` is told.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
-use herdless_server::{BindError, Builder, FourLetterWord, Server};
+use herdless_server::{BindError, Builder, Durability, FourLetterWord, Server};
 
 use crate::AnyError;
 
@@ -17,6 +18,9 @@ pub(crate) struct Arguments {
     pub(super) listen: String,
     #[command(flatten)]
     place: Place,
+    /// Acknowledge before it is on disk: a crash loses what was acknowledged within so many milliseconds
+    #[arg(long, value_name = "MS", requires = "data", value_parser = clap::value_parser!(u32).range(1..=MAX_RELAXED))]
+    relaxed: Option<u32>,
     /// Serve /metrics (Prometheus) and /health over HTTP
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) metrics: Option<String>,
@@ -44,6 +48,9 @@ pub(crate) struct Arguments {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Place {
+    /// Keep everything in this directory, which is made if it is not there: what was acknowledged is on disk
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Keep everything in memory: it is gone when the server ends
     #[arg(long)]
     in_memory: bool,
@@ -51,6 +58,9 @@ struct Place {
 
 /// What the handshake has room for.
 const MAX_TIMEOUT: i64 = i32::MAX as i64;
+
+/// More would be next to no durability at all.
+const MAX_RELAXED: i64 = 60_000;
 
 #[derive(Clone, Debug)]
 struct Words(Vec<FourLetterWord>);
@@ -95,6 +105,12 @@ impl Arguments {
             .max_connections(self.max_connections)
             .four_letter_words(&self.four_letter_words.0)
             .allow_ttl(self.allow_ttl);
+        if let Some(directory) = &self.place.data {
+            builder = builder.data_dir(directory);
+        }
+        if let Some(every) = self.relaxed {
+            builder = builder.durability(Durability::Relaxed { every: Duration::from_millis(every.into()) });
+        }
         if self.insecure_allow_remote {
             builder = builder.insecure_allow_remote();
         }
@@ -105,8 +121,12 @@ impl Arguments {
         [self.session_timeout_min, self.session_timeout_max].map(|millis| Duration::from_millis(millis.into()))
     }
 
-    pub(super) fn mode(&self) -> &'static str {
-        "in memory"
+    pub(super) fn mode(&self) -> String {
+        match (&self.place.data, self.relaxed) {
+            (None, _) => "in memory".into(),
+            (Some(directory), None) => format!("in {}", directory.display()),
+            (Some(directory), Some(millis)) => format!("in {}, a crash loses up to {millis} ms", directory.display()),
+        }
     }
 
     /// What there may be at most, and what is told to anybody.

@@ -1,8 +1,8 @@
 //! How the server is, for those who ask.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use herdless_server::Server;
+use herdless_server::{Server, StoreError};
 
 #[derive(Default)]
 pub(super) struct Service(Mutex<Phase>);
@@ -11,12 +11,12 @@ pub(super) struct Service(Mutex<Phase>);
 enum Phase {
     #[default]
     Starting,
-    Serving(Server),
+    Serving(Arc<Server>),
     Ending,
 }
 
 impl Service {
-    pub(super) fn serves(&self, server: Server) {
+    pub(super) fn serves(&self, server: Arc<Server>) {
         self.change(Phase::Serving(server));
     }
 
@@ -24,6 +24,7 @@ impl Service {
     pub(super) fn health(&self) -> (bool, String) {
         self.with(|phase| match phase {
             Phase::Starting => (false, "starting".into()),
+            Phase::Serving(server) if server.is_read_only() => (false, "read-only: the disk is full".into()),
             Phase::Serving(_) => (true, "serving".into()),
             Phase::Ending => (false, "ending".into()),
         })
@@ -38,11 +39,13 @@ impl Service {
         });
     }
 
-    /// Ends the server in order.
-    pub(super) async fn end(&self) {
-        if let Phase::Serving(server) = self.change(Phase::Ending) {
-            server.shutdown().await;
-        }
+    /// Ends the server in order, which nobody else may have any more. An error says why not all of it is on disk.
+    pub(super) async fn end(&self) -> Result<(), Arc<StoreError>> {
+        let Phase::Serving(server) = self.change(Phase::Ending) else {
+            return Ok(());
+        };
+        let server = Arc::into_inner(server).expect("nobody else has it");
+        server.shutdown().await.map_or(Ok(()), Err)
     }
 
     fn change(&self, next: Phase) -> Phase {
@@ -62,9 +65,10 @@ mod tests {
     async fn it_is_well_while_it_serves() {
         let service = Service::default();
         assert_eq!(service.health(), (false, "starting".into()));
-        service.serves(Server::bind("127.0.0.1:0").await.unwrap());
+        service.serves(Arc::new(Server::bind("127.0.0.1:0").await.unwrap()));
         assert_eq!(service.health(), (true, "serving".into()));
-        let (_, health) = tokio::join!(biased; service.end(), async { service.health() });
+        let (ended, health) = tokio::join!(biased; service.end(), async { service.health() });
         assert_eq!(health, (false, "ending".into()));
+        ended.unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! What the service manager is told, where there is one that asks (`sd_notify(3)`).
 
+use std::error::Error;
 use std::time::Duration;
 
 use sd_notify::NotifyState::{Ready, Status, Stopping, Watchdog};
@@ -11,6 +12,11 @@ pub(super) fn ready(status: &str) {
 
 pub(super) fn stopping() {
     tell(&[Stopping, Status("ending: what has arrived is carried out")]);
+}
+
+/// It ends by itself.
+pub(super) fn failed(error: &dyn Error) {
+    tell(&[Stopping, Status(&error.to_string())]);
 }
 
 /// The main task is not stuck.

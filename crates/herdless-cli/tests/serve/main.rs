@@ -3,8 +3,10 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "what goes wrong here is to end the test")]
 
+mod disk;
 mod ending;
 mod figures;
 mod process;
 mod systemd;
 mod usage;
+mod wire;

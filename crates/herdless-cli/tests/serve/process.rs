@@ -1,6 +1,7 @@
 //! A process that runs the program, and what it says.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -20,11 +21,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The program, with these arguments.
 pub(crate) fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_herdless"));
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments);
+    alone(command)
+}
+
+/// The same, with files of at most so many KiB.
+pub(crate) fn confined(kib: u32, arguments: &[&str]) -> Command {
+    let mut command = Command::new("bash");
+    // Without the trap the limit would be a signal and not an error.
+    let script = format!("trap '' XFSZ && ulimit -S -f {kib} && exec \"$0\" \"$@\"");
+    command.args(["-c", &script, PROGRAM]).args(arguments);
+    alone(command)
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_herdless");
+
+fn alone(mut command: Command) -> Command {
     for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "RUST_LOG", "JOURNAL_STREAM"] {
         command.env_remove(variable);
     }
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
@@ -74,14 +91,47 @@ impl Process {
     }
 
     pub(crate) async fn signal(&self, name: &str) {
+        self.act("kill", &[&format!("-{name}")]).await;
+    }
+
+    /// Lifts the limit of a confined one.
+    pub(crate) async fn give_room(&self) {
+        self.act("prlimit", &["--fsize=unlimited:", "--pid"]).await;
+    }
+
+    async fn act(&self, program: &str, arguments: &[&str]) {
         let number = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &number]).status().await.unwrap();
-        assert!(sent.success());
+        let done = Command::new(program).args(arguments).arg(number).status().await.unwrap();
+        assert!(done.success());
     }
 
     /// How it ends.
     pub(crate) async fn end(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap()
+    }
+}
+
+/// A directory that goes with the test.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// An empty directory.
+    pub(crate) fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// A file in it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,31 +1,12 @@
 //! What the service manager hears, and the unit that is for it.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::process::{Process, program};
-
-/// A directory that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::process::{Process, Scratch, complaint, program, run};
 
 async fn heard(manager: &UnixDatagram) -> String {
     let mut bytes = [0; 1024];
@@ -36,7 +17,7 @@ async fn heard(manager: &UnixDatagram) -> String {
 #[tokio::test]
 async fn the_service_manager_hears_of_the_start_of_life_and_of_the_end() {
     let scratch = Scratch::new("notify");
-    let socket = scratch.0.join("socket");
+    let socket = scratch.file("socket");
     let manager = UnixDatagram::bind(&socket).unwrap();
     let mut command = program(&["serve", "--in-memory", "--listen", "127.0.0.1:0"]);
     command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "100000");
@@ -65,12 +46,22 @@ async fn it_serves_although_the_service_manager_is_gone() {
     assert_eq!(process.end().await.code(), Some(0));
 }
 
+const UNIT: &str = include_str!("../../../../docs/herdless.service");
+
+#[tokio::test]
+async fn the_unit_has_options_that_there_are() {
+    let started = UNIT.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/herdless ")).unwrap();
+    // Whatever is before the last is looked at first.
+    let arguments: Vec<_> = started.split(' ').chain(["--help"]).collect();
+    let output = run(&arguments).await;
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+}
+
 #[tokio::test]
 async fn the_unit_is_one() {
     let scratch = Scratch::new("unit");
-    let unit =
-        include_str!("../../../../docs/herdless.service").replace("/usr/bin/herdless", env!("CARGO_BIN_EXE_herdless"));
-    let file = scratch.0.join("herdless.service");
+    let unit = UNIT.replace("/usr/bin/herdless", env!("CARGO_BIN_EXE_herdless"));
+    let file = scratch.file("herdless.service");
     std::fs::write(&file, unit).unwrap();
     let Ok(checked) = Command::new("systemd-analyze").arg("verify").arg(&file).output().await else {
         eprintln!("skipped: there is no systemd-analyze");

@@ -24,4 +24,6 @@ impl Meter {
     pub(crate) fn replied(&self, _: u64, _: Duration) {}
 
     pub(crate) fn event(&self, _: EventKind) {}
+
+    pub(crate) fn committed(&self, _: usize, _: Duration) {}
 }

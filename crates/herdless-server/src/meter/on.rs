@@ -17,6 +17,8 @@ pub(crate) struct Meter {
     /// By ZooKeeper's code.
     refusals: BTreeMap<i32, Counter>,
     latency: Histogram,
+    commits: Histogram,
+    committed: Counter,
     events: [(EventKind, Counter); 4],
     levels: Gauges,
 }
@@ -29,6 +31,9 @@ pub(crate) struct Levels {
     pub(crate) ephemerals: usize,
     pub(crate) watches: usize,
     pub(crate) data_bytes: usize,
+    /// Replies that wait for the disk.
+    pub(crate) held: usize,
+    pub(crate) is_read_only: bool,
     pub(crate) uptime: Duration,
     /// Frames since the start: from clients, and to them.
     pub(crate) received: u64,
@@ -42,6 +47,8 @@ struct Gauges {
     ephemerals: Gauge,
     watches: Gauge,
     data_bytes: Gauge,
+    held: Gauge,
+    read_only: Gauge,
     uptime: Gauge,
     received: Counter,
     sent: Counter,
@@ -77,6 +84,8 @@ impl Meter {
             requests: Request::NAMES.iter().map(request).collect(),
             refusals: (LAST_CODE..0).filter_map(Refusal::from_code).map(refusal).collect(),
             latency: histogram!("herdless_server_request_seconds"),
+            commits: histogram!("herdless_server_commit_seconds"),
+            committed: counter!("herdless_server_committed_records_total"),
             events: [
                 told(EventKind::Created, "created"),
                 told(EventKind::Deleted, "deleted"),
@@ -116,6 +125,12 @@ impl Meter {
         self.latency.record_many(time, usize::try_from(requests).unwrap_or(usize::MAX));
     }
 
+    /// That many records are on disk, in one transaction that took so long.
+    pub(crate) fn committed(&self, records: usize, time: Duration) {
+        self.commits.record(time);
+        self.committed.increment(records as u64);
+    }
+
     pub(crate) fn event(&self, kind: EventKind) {
         count(&self.events, &kind);
     }
@@ -128,6 +143,8 @@ impl Meter {
         gauges.ephemerals.set(levels.ephemerals as f64);
         gauges.watches.set(levels.watches as f64);
         gauges.data_bytes.set(levels.data_bytes as f64);
+        gauges.held.set(levels.held as f64);
+        gauges.read_only.set(f64::from(u8::from(levels.is_read_only)));
         gauges.uptime.set(levels.uptime);
         gauges.received.absolute(levels.received);
         gauges.sent.absolute(levels.sent);
@@ -143,6 +160,8 @@ impl Gauges {
             ephemerals: gauge!("herdless_server_ephemeral_nodes"),
             watches: gauge!("herdless_server_watches"),
             data_bytes: gauge!("herdless_server_data_bytes"),
+            held: gauge!("herdless_server_held_replies"),
+            read_only: gauge!("herdless_server_read_only"),
             uptime: gauge!("herdless_server_uptime_seconds"),
             received: counter!("herdless_server_packets_total", "direction" => "received"),
             sent: counter!("herdless_server_packets_total", "direction" => "sent"),
@@ -177,11 +196,23 @@ fn describe() {
         Unit::Seconds,
         "From the moment a request was read until its reply was ready to be sent."
     );
+    histogram!(
+        "herdless_server_commit_seconds",
+        Unit::Seconds,
+        "How long the transactions on disk took, the sync included."
+    );
+    counter!(
+        "herdless_server_committed_records_total",
+        Unit::Count,
+        "Nodes and sessions that were written to disk, removals included."
+    );
     gauge!("herdless_server_connections", Unit::Count, "Connections that are open.");
     gauge!("herdless_server_sessions", Unit::Count, "Sessions that are open, with or without a connection.");
     gauge!("herdless_server_nodes", Unit::Count, "Nodes in the tree, the root included.");
     gauge!("herdless_server_ephemeral_nodes", Unit::Count, "Ephemeral nodes in the tree.");
     gauge!("herdless_server_watches", Unit::Count, "Watches that sessions have left.");
     gauge!("herdless_server_data_bytes", Unit::Bytes, "Bytes of the paths and the data of all nodes.");
+    gauge!("herdless_server_held_replies", Unit::Count, "Replies that wait until what they show is on disk.");
+    gauge!("herdless_server_read_only", Unit::Count, "1 while changes are refused because the disk is full.");
     gauge!("herdless_server_uptime_seconds", Unit::Seconds, "Time since the server was started.");
 }

@@ -182,7 +182,7 @@ impl State {
     }
 
     /// Whether changes are refused.
-    pub(super) fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.store.as_ref().is_some_and(|store| store.is_full)
     }
 

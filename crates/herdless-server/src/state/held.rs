@@ -39,6 +39,12 @@ impl Held {
         }
     }
 
+    /// How many replies wait.
+    #[cfg(feature = "metrics")]
+    pub(super) fn replies(&self) -> usize {
+        self.replies
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.marks.is_empty()

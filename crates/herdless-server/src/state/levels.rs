@@ -14,6 +14,8 @@ impl State {
             ephemerals: self.ephemeral_count(),
             watches: self.tree.watch_count(),
             data_bytes: self.tree.data_size(),
+            held: self.links.values().map(|link| link.held.replies()).sum(),
+            is_read_only: self.is_read_only(),
             uptime: self.began.elapsed(),
             received: traffic.received,
             sent: traffic.sent,

@@ -88,9 +88,13 @@ impl Store {
                 Work::Nothing => thread::park(),
                 Work::Stop => break,
                 Work::Batch(batch) => {
-                    last = Some(now());
+                    let began = now();
+                    last = Some(began);
                     match self.database.commit(&batch) {
-                        Ok(()) => shared.published(batch.zxid),
+                        Ok(()) => {
+                            shared.meter.committed(batch.nodes.len() + batch.sessions.len(), began.elapsed());
+                            shared.published(batch.zxid);
+                        }
                         Err(error) if error.is_full() => self.wait_for_room(batch, &error, shared)?,
                         Err(error) => return Err(error),
                     }

@@ -1,0 +1,81 @@
+//! What is kept in a directory.
+
+use tokio::io::AsyncWriteExt;
+
+use crate::process::{Process, Scratch, ask, complaint, confined, run};
+use crate::wire::{codes, create, exists, frame, session};
+
+const NODES: i32 = 1_000;
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_signal() {
+    // Of the second nothing would be on disk for half a minute.
+    for relaxed in [&[][..], &["--relaxed", "60000"]] {
+        let scratch = Scratch::new(&format!("signal-{}", relaxed.len()));
+        let data = scratch.file("data");
+        let arguments = [&["--data", data.to_str().unwrap()], relaxed].concat();
+        let (mut process, address) = Process::serve(&arguments).await;
+        let mut stream = session(address).await;
+        let creates: Vec<_> = (1..=NODES).flat_map(|xid| create(xid, &format!("node-{xid}"), b"x")).collect();
+        stream.write_all(&creates).await.unwrap();
+        process.signal("TERM").await;
+        let mut acknowledged = 0;
+        while let Some(reply) = frame(&mut stream).await {
+            acknowledged += 1;
+            assert_eq!(reply[..4], i32::to_be_bytes(acknowledged));
+            assert_eq!(reply[12..16], [0; 4], "it was created");
+        }
+        assert_eq!(acknowledged, NODES, "all had arrived");
+        drop(stream);
+        assert_eq!(process.end().await.code(), Some(0));
+
+        let (_process, address) = Process::serve(&arguments).await;
+        let reads: Vec<_> = (1..=NODES).map(|xid| exists(xid, &format!("node-{xid}"))).collect();
+        let codes = codes(&mut session(address).await, &reads).await;
+        assert!(codes.iter().all(|code| *code == 0), "{} are lost", codes.iter().filter(|code| **code != 0).count());
+    }
+}
+
+#[tokio::test]
+async fn a_directory_has_one_server() {
+    let scratch = Scratch::new("two");
+    let data = scratch.file("data");
+    let data = data.to_str().unwrap();
+    let (mut process, _) = Process::serve(&["--data", data]).await;
+    let output = run(&["serve", "--listen", "127.0.0.1:0", "--data", data]).await;
+    assert!(complaint(&output).contains(&format!("herdless: {data} is locked")), "{}", complaint(&output));
+    assert_eq!(output.status.code(), Some(1));
+    // The first did not notice.
+    process.signal("TERM").await;
+    assert_eq!(process.end().await.code(), Some(0));
+}
+
+/// The disk is a limit on the size of files, which says much the same.
+#[tokio::test]
+async fn a_full_disk_is_told_until_there_is_room() {
+    let scratch = Scratch::new("full");
+    let data = scratch.file("data");
+    let arguments = ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let mut process = Process::start(confined(4_096, &[&["serve"], &arguments[..]].concat()));
+    let monitor = process.told("metrics and health").await;
+    let address = process.told("ready").await;
+    assert_eq!(ask(monitor, "GET", "/health").await.0, 200);
+
+    // More than fits. Who waits for what finds no room loses the connection, as it may never be.
+    let large: Vec<_> = (1..=40).flat_map(|xid| create(xid, &format!("large-{xid}"), &[7; 200_000])).collect();
+    let mut stream = session(address).await;
+    let _ = stream.write_all(&large).await;
+    while frame(&mut stream).await.is_some() {}
+    process.line("changes are refused until there is room").await;
+    assert_eq!(ask(monitor, "GET", "/health").await, (503, "read-only: the disk is full\n".into()));
+    assert!(ask(monitor, "GET", "/metrics").await.1.contains("\nherdless_server_read_only 1\n"));
+
+    process.give_room().await;
+    process.line("there is room again").await;
+    assert_eq!(ask(monitor, "GET", "/health").await.0, 200);
+    let mut stream = session(address).await;
+    assert_eq!(codes(&mut stream, &[create(1, "small", b"")]).await, [0]);
+    drop(stream);
+    process.signal("TERM").await;
+    assert_eq!(process.end().await.code(), Some(0));
+}
