@@ -56,8 +56,8 @@ impl Connection {
                 return Poll::Ready(Ok(Sent::Last));
             };
             if self.writing.is_empty() {
-            let (id, writing) = (self.seat.id, &mut self.writing);
-            let Some(may_read) = self.seat.shared.state.with(|state| state.take_output(id, writing, cx.waker())) else {
+                release(&mut self.writing);
+                return if may_read { Poll::Ready(Ok(Sent::All)) } else { Poll::Pending };
             }
             while !self.writing.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, &self.writing) {
@@ -108,8 +108,7 @@ impl Connection {
         }
         loop {
             self.reading.clear();
-            self.reading.reserve(READ_CHUNK);
-            match pin!(self.stream.read_buf(&mut self.reading)).poll(cx) {
+            match read(cx, &mut self.stream, &mut self.reading) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(_)) => {}

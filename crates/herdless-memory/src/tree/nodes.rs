@@ -33,6 +33,10 @@ impl Nodes {
         self.map.get(path).map(Box::as_ref)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
     pub(super) fn contains_key(&self, path: &NodePath) -> bool {
         self.map.contains_key(path)
     }
