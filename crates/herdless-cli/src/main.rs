@@ -1,6 +1,7 @@
 //! `herdless`: a ZooKeeper-compatible server for single machines, and what belongs to running one.
 
 mod log;
+mod restore;
 mod serve;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Restore(restore::Arguments),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ended as it was told to, 1 failed, 2 called in a wrong way.";
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     arguments.log.start();
     let done = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

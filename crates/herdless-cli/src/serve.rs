@@ -86,7 +86,11 @@ async fn end(signal: &str, service: &Service, signals: &mut Signals) -> Result<(
             tracing::info!("ended");
             Ok(())
         }
-        signal = signals.next() => Err(format!("{signal} came while the server was ending: gone at once").into()),
+        signal = signals.next() => {
+            eprintln!("herdless: {signal} came while the server was ending: gone at once");
+            // A return would wait for the disk.
+            std::process::exit(1);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is kept in a directory.
 
+use herdless_server::Server;
 use tokio::io::AsyncWriteExt;
 
 use crate::process::{Process, Scratch, ask, complaint, confined, run};
@@ -78,4 +79,31 @@ async fn a_full_disk_is_told_until_there_is_room() {
     drop(stream);
     process.signal("TERM").await;
     assert_eq!(process.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_backup_becomes_a_directory_to_serve() {
+    let scratch = Scratch::new("restore");
+    let (backup, data) = (scratch.file("backup"), scratch.file("data"));
+    let server = Server::builder().data_dir(scratch.file("old")).bind("127.0.0.1:0").await.unwrap();
+    let mut stream = session(server.address()).await;
+    assert_eq!(codes(&mut stream, &[create(1, "kept", b"")]).await, [0]);
+    server.backup(&backup).await.unwrap();
+    assert_eq!(codes(&mut stream, &[create(1, "later", b"")]).await, [0]);
+    drop(stream);
+    assert!(server.shutdown().await.is_none());
+
+    let arguments = ["restore", backup.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let output = run(&arguments).await;
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    let (mut process, address) = Process::serve(&["--data", data.to_str().unwrap()]).await;
+    const NO_NODE: i32 = -101;
+    assert_eq!(codes(&mut session(address).await, &[exists(1, "kept"), exists(2, "later")]).await, [0, NO_NODE]);
+    process.signal("TERM").await;
+    assert_eq!(process.end().await.code(), Some(0));
+
+    // What is there is not overwritten.
+    let output = run(&arguments).await;
+    assert!(complaint(&output).contains("is not empty"), "{}", complaint(&output));
+    assert_eq!(output.status.code(), Some(1));
 }
