@@ -6,25 +6,30 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use herdless_core::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::meter::Turned;
-use crate::state::{Shared, Wakers};
+use crate::socket::Socket;
+use crate::state::{Output, Shared, Wakers};
 
 /// Serves one client until either side is done.
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     id: u64,
-    stream: TcpStream,
+    stream: Socket,
+    is_greeted: bool,
     reading: BytesMut,
     writing: BytesMut,
+    /// Whether what was read is still to be carried out.
+    is_behind: bool,
+    /// When there will be more to send, if that is known.
+    later: Option<Pin<Box<Sleep>>>,
     /// Until when there must be a session.
     handshake: Option<Pin<Box<Sleep>>>,
 }
@@ -35,28 +40,60 @@ enum Sent {
     All,
     /// Nothing ever.
     Last,
+    /// The connection is no more, whatever was not sent.
+    Gone,
 }
 
-/// How long a client may take for its handshake.
+/// How long a client may take for its handshakes, that of TLS included.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const READ_CHUNK: usize = 16 * 1024;
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, stream: Socket, peer: SocketAddr) -> Self {
         let id = shared.state.with(|state| state.open_link(peer));
         let handshake = Some(Box::pin(tokio::time::sleep(HANDSHAKE)));
-        Self { shared, id, stream, reading: BytesMut::new(), writing: BytesMut::new(), handshake }
+        let (reading, writing) = (BytesMut::new(), BytesMut::new());
+        Self { shared, id, stream, is_greeted: false, reading, writing, is_behind: false, later: None, handshake }
+    }
+
+    /// Ready once the peer is known as far as the socket makes it known.
+    fn poll_greeted(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_greeted {
+            return Poll::Ready(Ok(()));
+        }
+        // There is nothing to send yet, but an end to hear of.
+        let (id, writing) = (self.id, &mut self.writing);
+        match self.shared.state.with(|state| state.take_output(id, writing, cx.waker())) {
+            Output::Open { .. } | Output::Until { .. } => {}
+            Output::Frozen => return Poll::Pending,
+            Output::Done | Output::Gone => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+        let greeted = self.stream.poll_greeted(cx)?;
+        if greeted.is_pending() && self.shared.is_ending() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if let Some(identity) = ready!(greeted) {
+            self.shared.state.with(|state| state.prove(id, identity));
+        }
+        self.is_greeted = true;
+        Poll::Ready(Ok(()))
     }
 
     /// Sends what there is. Pending when the client does not take it all now, or too much waits for the disk.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Sent>> {
         loop {
             let (id, writing) = (self.id, &mut self.writing);
-            let Some(may_read) = self.shared.state.with(|state| state.take_output(id, writing, cx.waker())) else {
-                return Poll::Ready(Ok(Sent::Last));
+            let may_read = match self.shared.state.with(|state| state.take_output(id, writing, cx.waker())) {
+                Output::Open { may_read } => may_read,
+                Output::Until { at, .. } if self.poll_later(at, cx).is_ready() => continue,
+                Output::Until { may_read, .. } => may_read,
+                Output::Frozen => return Poll::Pending,
+                Output::Done => return Poll::Ready(Ok(Sent::Last)),
+                Output::Gone => return Poll::Ready(Ok(Sent::Gone)),
             };
             if self.writing.is_empty() {
                 release(&mut self.writing);
+                ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
                 return if may_read { Poll::Ready(Ok(Sent::All)) } else { Poll::Pending };
             }
             while !self.writing.is_empty() {
@@ -70,12 +107,17 @@ impl Connection {
         }
     }
 
+    fn poll_later(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let later = self.later.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if later.deadline() != at {
+            later.as_mut().reset(at);
+        }
+        later.as_mut().poll(cx)
+    }
+
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match read(cx, &mut self.stream, &mut self.reading) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+        if !self.is_behind && ready!(read(cx, &mut self.stream, &mut self.reading))? == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         let mut wakers = Wakers::default();
         let (id, reading) = (self.id, &mut self.reading);
@@ -83,8 +125,9 @@ impl Connection {
         wakers.wake();
         release(&mut self.reading);
         match received {
-            Ok(is_sooner) => {
-                if is_sooner {
+            Ok(received) => {
+                self.is_behind = received.is_behind;
+                if received.is_sooner {
                     self.shared.sooner.notify_one();
                 }
                 Poll::Ready(Ok(()))
@@ -101,7 +144,7 @@ impl Connection {
     /// what is on its way to the client would be lost.
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.shared.is_ending() || !self.shared.state.with(|state| state.has_session(self.id)) {
-            return Poll::Ready(());
+            return self.stream.poll_goodbye(cx).map(drop);
         }
         if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
             return Poll::Pending;
@@ -121,6 +164,10 @@ impl Connection {
             return false;
         };
         if handshake.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        // It is let go when it is heard again.
+        if self.shared.state.with(|state| state.is_frozen(self.id)) {
             return false;
         }
         self.handshake = None;
@@ -157,12 +204,15 @@ impl Future for Connection {
         if self.is_late(cx) {
             return Poll::Ready(());
         }
+        if ready!(self.poll_greeted(cx)).is_err() {
+            return Poll::Ready(());
+        }
         loop {
             // Nothing is read while the client does not take what it asked for: so the replies to one read are all that
             // ever waits here.
             match self.poll_send(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Err(_) | Ok(Sent::Gone)) => return Poll::Ready(()),
                 Poll::Ready(Ok(Sent::Last)) => return self.poll_leave(cx),
                 Poll::Ready(Ok(Sent::All)) => {}
             }

@@ -54,21 +54,38 @@
 //! together count as long as all of them took.
 //!
 //! [`metrics`]: https://docs.rs/metrics
+//! [`Server::bind`] runs on the caller's runtime, [`Builder::start`] on a thread of its own. [`Server::faults`] is for tests: it
+//! expires sessions, cuts and freezes connections, loses replies.
+//!
+//! It listens on the machine itself alone, unless it speaks TLS and requires client certificates (`Builder::tls`, with the feature
+//! `tls`), or is told otherwise in so many words. Access control lists are enforced for `world`, `digest`, `ip` and `auth`, and
+//! with TLS for `x509`; other schemes are refused.
 //!
 //! # What it does not do yet
 //!
-//! No durability, and neither TLS nor SASL: it binds loopback only, unless told otherwise in so many words. Access control
-//! lists are enforced for `world`, `digest`, `ip` and `auth`; other schemes are refused. There is no `/zookeeper` subtree, and
+//! No SASL. There is no `/zookeeper` subtree, and
 //! so there are no quotas; reconfiguration is refused, as by an Apache ZooKeeper that stands alone.
 
 #![cfg(not(loom))]
 
 mod connection;
+mod faults;
 mod meter;
 mod server;
+mod serving;
+mod socket;
 mod state;
 mod store;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod x509;
 
+pub use faults::Faults;
 pub use herdless_proto::FourLetterWord;
+#[cfg(feature = "tls")]
+pub use herdless_tls::TlsError;
 pub use server::{BindError, Builder, Server};
 pub use store::{Disk, Durability, StoreError, restore};
+#[cfg(feature = "tls")]
+pub use tls::{ServerTls, ServerTlsOptions};

@@ -12,21 +12,24 @@ use std::time::Duration;
 use herdless_core::Mutex;
 use herdless_proto::FourLetterWord;
 use thiserror::Error;
-use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::connection::Connection;
+use crate::faults::Faults;
 use crate::meter::Turned;
+use crate::serving::Serving;
+use crate::socket::Socket;
 use crate::state::{Settings, Shared, first_zxid, unix_time};
 use crate::store::{self, Disk, Durability, Place, StoreError, Writer};
 
-/// A running server. Dropping it ends it; [`shutdown`](Self::shutdown) also waits for the end.
+/// A running server. Dropping it ends it; [`shutdown`](Self::shutdown) and [`stop`](Self::stop) also wait for the end.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     stop: Arc<Notify>,
-    serving: Option<JoinHandle<()>>,
+    serving: Option<Serving>,
 }
 
 /// Options of a server.
@@ -39,6 +42,8 @@ pub struct Builder {
     words: BTreeSet<FourLetterWord>,
     place: Option<Place>,
     durability: Durability,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::ServerTls>,
 }
 
 /// Why a server does not start.
@@ -53,9 +58,13 @@ pub enum BindError {
         /// What the system says.
         source: io::Error,
     },
-    /// The address can be reached from other machines, and there is neither encryption nor authentication.
-    #[error("{0} is not a loopback address; see Builder::insecure_allow_remote")]
+    /// The address can be reached from other machines, and clients need not prove who they are: there is no TLS, or none that
+    /// requires client certificates.
+    #[error("{0} is not a loopback address: TLS with client certificates, or see Builder::insecure_allow_remote")]
     NotLoopback(SocketAddr),
+    /// There is no [thread or runtime of its own](Builder::start) to be had.
+    #[error("no thread for the server: {0}")]
+    Thread(io::Error),
     /// What is kept on disk cannot be served.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,6 +81,8 @@ impl Default for Builder {
             words: BTreeSet::from([FourLetterWord::Srvr]),
             place: None,
             durability: Durability::Durable,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -105,7 +116,47 @@ impl Builder {
         self
     }
 
-    /// Listens on addresses that other machines can reach, although anybody who does can read and change everything.
+    /// Speaks TLS with every client, and with nobody anything else.
+    ///
+    /// A client that shows a certificate has, beside its address, an identity in the scheme `x509`: the subject of that
+    /// certificate as Apache ZooKeeper writes it (`X509AuthenticationProvider`, by Java's `X500Principal.getName`), as in
+    /// `CN=orders,OU=shop,O=Example`. Access control lists may name it, and [`Acl::creator`](herdless_core::Acl::creator)
+    /// stands for it.
+    ///
+    /// Where client certificates are required, the server may listen on addresses that other machines can reach.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// What somebody who reaches the address should not be able to do, if there is anything.
+    fn insecurity(&self) -> Option<&'static str> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let is_open = !tls.requires_client_certificates();
+            return is_open.then_some("no authentication: everybody who reaches this may change everything");
+        }
+        Some("no encryption, no authentication: everybody who reaches this may change everything")
+    }
+
+    fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    fn socket(&self, stream: TcpStream) -> Socket {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return Socket::Greeting(Box::new(tls.acceptor().accept(stream)));
+        }
+        Socket::Plain(stream)
+    }
+
+    /// Listens on addresses that other machines can reach, although anybody who does can read and change everything. TLS that
+    /// requires client certificates does not need this.
     pub fn insecure_allow_remote(mut self) -> Self {
         self.allow_remote = true;
         self
@@ -135,7 +186,7 @@ impl Builder {
         self
     }
 
-    /// Starts the server. Port 0 takes a free one; [`Server::address`] tells which.
+    /// Starts the server on the caller's runtime. Port 0 takes a free one; [`Server::address`] tells which.
     ///
     /// # Errors
     ///
@@ -145,21 +196,59 @@ impl Builder {
     ///
     /// Outside a tokio runtime with time and I/O enabled.
     pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Server, BindError> {
+        let addresses = lookup_host(address).await.map_err(no_such_address)?.collect();
+        self.listen(addresses).await
+    }
+
+    /// Starts the server on a thread and a runtime of its own, and blocks until it listens. For programs and tests without a
+    /// runtime, and for those that keep theirs busy: sessions do not expire and nobody waits because of that. It blocks for no
+    /// longer than it takes to look the address up and to bind it, so it may be called in asynchronous code too.
+    ///
+    /// ```
+    /// use herdless_server::Server;
+    ///
+    /// let server = Server::builder().start("127.0.0.1:0")?;
+    /// println!("serving on {}", server.address());
+    /// server.stop();
+    /// # Ok::<(), herdless_server::BindError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`].
+    pub fn start(self, address: impl std::net::ToSocketAddrs) -> Result<Server, BindError> {
+        let addresses = address.to_socket_addrs().map_err(no_such_address)?.collect();
+        let begin = async move || match self.listen(addresses).await {
+            Ok(mut server) => {
+                let serving = server.serving.take();
+                (Ok(server), serving)
+            }
+            Err(error) => (Err(error), None),
+        };
+        let (server, serving) = Serving::on_thread(begin).map_err(BindError::Thread)?;
+        server.map(|mut server| {
+            server.serving = Some(serving);
+            server
+        })
+    }
+
+    async fn listen(self, addresses: Vec<SocketAddr>) -> Result<Server, BindError> {
         let io = |address: String| move |source| BindError::Io { address, source };
-        let addresses: Vec<_> = lookup_host(address).await.map_err(io("the address".into()))?.collect();
-        if let Some(remote) = addresses.iter().find(|address| !address.ip().is_loopback() && !self.allow_remote) {
+        let remote = addresses.iter().find(|address| !address.ip().is_loopback());
+        if let Some(remote) = remote.filter(|_| !self.allow_remote && self.insecurity().is_some()) {
             return Err(BindError::NotLoopback(*remote));
         }
         let listener = TcpListener::bind(&*addresses).await.map_err(io(format!("{addresses:?}")))?;
         let address = listener.local_addr().map_err(io(format!("{addresses:?}")))?;
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "no encryption, no authentication: everybody who reaches this may change everything");
+        if let Some(insecurity) = self.insecurity().filter(|_| !address.ip().is_loopback()) {
+            tracing::warn!(%address, insecurity);
         }
         let settings = Settings {
             port: address.port(),
             session_timeouts: self.session_timeouts.clone(),
             max_connections: self.max_connections,
             allow_ttl: self.allow_ttl,
+            has_tls: self.has_tls(),
             words: self.words.clone(),
         };
         let now = unix_time();
@@ -182,13 +271,17 @@ impl Builder {
             }
         };
         let stop = Arc::new(Notify::new());
-        let serving = tokio::spawn(serve(listener, shared.clone(), writer, self.max_connections, stop.clone()));
+        let serving = Serving::spawn(serve(listener, self, shared.clone(), writer, stop.clone()));
         Ok(Server { address, shared, stop, serving: Some(serving) })
     }
 }
 
+fn no_such_address(source: io::Error) -> BindError {
+    BindError::Io { address: "the address".into(), source }
+}
+
 impl Server {
-    /// Starts a server with the default options.
+    /// Starts a server with the default options on the caller's runtime.
     ///
     /// # Errors
     ///
@@ -229,10 +322,28 @@ impl Server {
     pub async fn shutdown(mut self) -> Option<Arc<StoreError>> {
         self.stop.notify_one();
         if let Some(serving) = self.serving.take() {
-            // An error says that the runtime took the task down already.
-            let _ = serving.await;
+            serving.ended().await;
         }
         self.shared.failure.borrow().clone()
+    }
+
+    /// As [`shutdown`](Self::shutdown), and blocks meanwhile: for a server that was [started](Builder::start) on a thread of
+    /// its own.
+    ///
+    /// # Panics
+    ///
+    /// In asynchronous code, if the server was [bound](Builder::bind): it might run on the thread that is to be blocked.
+    pub fn stop(mut self) -> Option<Arc<StoreError>> {
+        self.stop.notify_one();
+        if let Some(serving) = self.serving.take() {
+            serving.wait();
+        }
+        self.shared.failure.borrow().clone()
+    }
+
+    /// Faults to inject, for tests.
+    pub fn faults(&self) -> Faults {
+        Faults::new(self.shared.clone())
     }
 
     /// Waits until the server has ended by itself, because its disk has failed: then it has closed all connections and
@@ -296,9 +407,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 async fn serve(
     listener: TcpListener,
+    options: Builder,
     shared: Arc<Shared>,
     writer: Option<Writer>,
-    max_connections: usize,
     stop: Arc<Notify>,
 ) {
     let mut failure = shared.failure.subscribe();
@@ -311,16 +422,17 @@ async fn serve(
             () = stop.notified() => break,
             () = async { drop(failure.wait_for(Option::is_some).await) } => break,
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= max_connections => {
+                Ok(_) if connections.len() >= options.max_connections => {
                     shared.meter.turned(Turned::Connections);
-                    tracing::warn!(limit = max_connections, "too many connections");
+                    tracing::warn!(limit = options.max_connections, "too many connections");
                 }
+                Ok(_) if shared.state.with(|state| state.refuses_connections()) => {}
                 Ok((stream, peer)) => {
                     // A reply that waits for more to come is a reply that waits.
                     let _ = stream.set_nodelay(true);
                     shared.meter.accepted();
                     tracing::debug!(%peer, "accepted");
-                    connections.spawn(Connection::new(shared.clone(), stream, peer));
+                    connections.spawn(Connection::new(shared.clone(), options.socket(stream), peer));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: some will come free.

@@ -1,6 +1,7 @@
 //! What all connections share: the tree, the sessions, and what is to be sent to whom.
 
 mod durable;
+mod faults;
 mod figures;
 mod held;
 #[cfg(feature = "metrics")]
@@ -31,10 +32,12 @@ use crate::meter::{Life, Meter, Turned};
 use crate::store::{Durability, Loaded, SessionRecord, StoreError};
 
 use durable::{Progress, is_change};
+use faults::{Rules, Suffering};
 use figures::{Activity, Latency, short_name, sum};
 use held::Held;
 
 pub(crate) use durable::Work;
+pub(crate) use faults::{Loss, Lost};
 
 /// What a server is told at the start, as far as its connections are concerned.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) session_timeouts: RangeInclusive<Duration>,
     pub(crate) max_connections: usize,
     pub(crate) allow_ttl: bool,
+    /// Whether its connections are encrypted, and its clients known by their certificates where they have one.
+    pub(crate) has_tls: bool,
     /// The four-letter words that are answered.
     pub(crate) words: BTreeSet<FourLetterWord>,
 }
@@ -67,6 +72,7 @@ pub(crate) struct State {
     settings: Settings,
     /// Where the tree is kept on disk too.
     store: Option<Progress>,
+    rules: Rules,
     is_closing: bool,
     began: Instant,
     latency: Latency,
@@ -89,6 +95,8 @@ struct Session {
 struct Link {
     machine: Machine,
     peer: SocketAddr,
+    /// Who the client has proven to be before its first request.
+    proven: Option<Identity>,
     established_ms: i64,
     activity: Activity,
     session: Option<SessionId>,
@@ -96,7 +104,32 @@ struct Link {
     held: Held,
     /// Whether it is among those that are woken by the next commit.
     is_waiting: bool,
+    suffering: Suffering,
     is_closing: bool,
+}
+
+/// How it stands with a connection, once what is to be sent was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// It goes on.
+    Open { may_read: bool },
+    /// It goes on, and more is to be sent then.
+    Until { at: Instant, may_read: bool },
+    /// It goes on, but not now.
+    Frozen,
+    /// It is to be closed, and all was sent.
+    Done,
+    /// It is no more, whatever was not sent.
+    Gone,
+}
+
+/// What has come of what a client has sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    /// A session was opened that may be the next to expire.
+    pub(crate) is_sooner: bool,
+    /// There is something left to carry out.
+    pub(crate) is_behind: bool,
 }
 
 /// The tasks to wake once the lock is released, and the storage thread.
@@ -128,6 +161,7 @@ impl Shared {
             last_link: 0,
             settings,
             store: None,
+            rules: Rules::default(),
             is_closing: false,
             began: Instant::now(),
             latency: Latency::default(),
@@ -136,6 +170,7 @@ impl Shared {
             forgotten: Counters::default(),
         };
         state.tree.allow_ttl(state.settings.allow_ttl);
+        state.tree.allow_x509(state.settings.has_tls);
         if let Some((durability, loaded)) = stored {
             state.store = Some(Progress::new(durability, loaded.tree.last_zxid().0));
             state.install(loaded);
@@ -172,6 +207,7 @@ impl State {
         let now = Instant::now();
         self.tree = loaded.tree;
         self.tree.allow_ttl(self.settings.allow_ttl);
+        self.tree.allow_x509(self.settings.has_tls);
         self.sessions.clear();
         self.due.clear();
         for (id, SessionRecord { timeout, password }) in loaded.sessions {
@@ -185,12 +221,14 @@ impl State {
         let link = Link {
             machine: Machine::new(),
             peer,
+            proven: None,
             established_ms: unix_ms(),
             activity: Activity::NONE,
             session: None,
             waker: None,
             held: Held::default(),
             is_waiting: false,
+            suffering: Suffering::default(),
             is_closing: self.is_closing || self.is_away(),
         };
         self.links.insert(self.last_link, link);
@@ -212,43 +250,68 @@ impl State {
         }
     }
 
-    /// Moves what is to be sent into `out`, if that is empty. `None` when the connection is to be closed and nothing
-    /// is left to send; else whether more may be read.
-    pub(crate) fn take_output(&mut self, id: u64, out: &mut BytesMut, waker: &Waker) -> Option<bool> {
-        let durable = self.durable_zxid();
-        let link = self.links.get_mut(&id)?;
-        if out.is_empty() {
-            link.held.release(durable, link.machine.transmit(), out);
+    /// The connection's client is this one.
+    pub(crate) fn prove(&mut self, id: u64, identity: Identity) {
+        if let Some(link) = self.links.get_mut(&id) {
+            tracing::debug!(peer = %link.peer, scheme = identity.scheme, id = identity.id, "proven");
+            link.proven = Some(identity);
         }
+    }
+
+    /// Moves what is to be sent into `out`, if that is empty.
+    pub(crate) fn take_output(&mut self, id: u64, out: &mut BytesMut, waker: &Waker) -> Output {
+        let durable = self.durable_zxid();
+        let Some(link) = self.links.get_mut(&id) else {
+            return Output::Gone;
+        };
         if !link.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             link.waker = Some(waker.clone());
         }
+        // A server that ends waits for no fault.
+        if !self.is_closing && self.rules.freezes(link) {
+            return Output::Frozen;
+        }
+        if out.is_empty() {
+            if self.rules.delays(link) {
+                let until = self.rules.take_due(link, durable, self.is_closing, out);
+                if let Some(until) = until {
+                    return until;
+                }
+            } else {
+                link.held.release(durable, link.machine.transmit(), out);
+            }
+        }
         let is_closing = link.is_closing || link.machine.is_closing();
-        let is_done = is_closing && link.held.is_empty() && out.is_empty();
-        (!is_done).then_some(!is_closing && !link.held.is_full(link.machine.transmit()))
+        if is_closing && link.held.is_empty() && out.is_empty() {
+            return Output::Done;
+        }
+        Output::Open { may_read: !is_closing && !link.held.is_full(link.machine.transmit()) }
     }
 
     pub(crate) fn has_session(&self, id: u64) -> bool {
         self.links.get(&id).is_some_and(|link| link.session.is_some())
     }
 
-    /// Carries out what a client has sent, as far as it is there in whole frames. Whether a session was opened that may
-    /// be the next to expire.
+    /// Carries out what a client has sent, as far as it is there in whole frames.
     pub(crate) fn receive(
         &mut self,
         id: u64,
         buffer: &mut BytesMut,
         wakers: &mut Wakers,
-    ) -> Result<bool, ReceiveError> {
+    ) -> Result<Received, ReceiveError> {
+        if self.is_frozen(id) {
+            return Ok(Received { is_sooner: false, is_behind: true });
+        }
         let mut answered = 0;
         let received = self.receive_all(id, buffer, &mut answered, wakers);
         if answered > 0 {
             self.hold(id, answered);
         }
         self.note_changes(wakers);
-        received
+        received.map(|is_sooner| Received { is_sooner, is_behind: false })
     }
 
+    /// Whether a session was opened that may be the next to expire.
     fn receive_all(
         &mut self,
         id: u64,
@@ -272,6 +335,9 @@ impl State {
                 (Incoming::Connect(connect), _) => is_sooner |= self.connect(id, &connect, now, wakers),
                 (Incoming::Request { ticket, request }, Some(session)) => {
                     requests += 1;
+                    if self.is_lost(id, session, &ticket, &request, now_ms, wakers) {
+                        continue;
+                    }
                     self.request(id, session, &ticket, &request, now_ms, wakers);
                 }
                 (Incoming::SetWatches { ticket, watches }, Some(session)) => {
@@ -312,6 +378,10 @@ impl State {
     }
 
     fn connect(&mut self, id: u64, connect: &ConnectRequest, now: Instant, wakers: &mut Wakers) -> bool {
+        if self.refuses_connections() {
+            self.close_later(id, wakers);
+            return false;
+        }
         if connect.last_zxid_seen > self.tree.last_zxid().0 {
             // The client has seen more than there is here; Apache ZooKeeper closes without a word, too.
             self.close_later(id, wakers);
@@ -372,6 +442,9 @@ impl State {
             link.machine.accept(&accepted);
             let address = Identity { scheme: "ip".into(), id: link.peer.ip().to_string() };
             self.tree.identify(session, address);
+            if let Some(identity) = link.proven.clone() {
+                self.tree.identify(session, identity);
+            }
         }
         self.meter.session(if is_new { Life::Opened } else { Life::Resumed });
         tracing::debug!(%session, ?timeout, is_new, "session");

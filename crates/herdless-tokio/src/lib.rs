@@ -45,8 +45,10 @@ pub use client::TokioClient;
 pub use connector::{ConnectError, Connector, connect};
 pub use dial::{Dial, Stream, TcpDial};
 pub use herdless_proto::client::{Counters, CredentialsError, SessionCredentials};
+#[cfg(feature = "tls")]
+pub use herdless_tls::TlsError;
 #[cfg(feature = "sasl")]
 pub use sasl::Sasl;
 pub use time::TokioTime;
 #[cfg(feature = "tls")]
-pub use tls::{Tls, TlsError, TlsOptions};
+pub use tls::{Tls, TlsOptions};

@@ -6,13 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use herdless_core::Secret;
-use thiserror::Error;
+use herdless_tls::{Roots, TlsError, TlsIdentity};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::{Dial, Host, Scheme, Stream};
 
@@ -25,44 +23,9 @@ use crate::{Dial, Host, Scheme, Stream};
 /// `Debug` shows how many roots there are, and no key.
 #[derive(Clone, Default)]
 pub struct TlsOptions {
-    roots: Vec<Root>,
-    identity: Option<Identity>,
+    roots: Roots,
+    identity: Option<TlsIdentity>,
     is_tls13_only: bool,
-}
-
-#[derive(Clone)]
-enum Root {
-    Pem(Vec<u8>),
-    Der(Vec<u8>),
-}
-
-#[derive(Clone)]
-struct Identity {
-    chain: Vec<u8>,
-    key: Secret,
-    #[cfg(feature = "tls-encrypted-keys")]
-    passphrase: Option<Secret>,
-}
-
-/// Why options are not accepted. It tells nothing of a key.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TlsError {
-    /// There is no root: no server would be trusted.
-    #[error("no trusted root")]
-    NoRoots,
-    /// A root cannot be read.
-    #[error("not a trusted root: {0}")]
-    Root(String),
-    /// The client's certificates cannot be read.
-    #[error("not a client certificate: {0}")]
-    Certificate(String),
-    /// The client's key cannot be read, is of an unknown kind, or is encrypted with another passphrase or with none.
-    #[error("not a private key: {0}")]
-    Key(String),
-    /// Certificate and key are not accepted together: the one is not of the other.
-    #[error("certificate and key do not fit: {0}")]
-    Identity(String),
 }
 
 impl TlsOptions {
@@ -73,13 +36,13 @@ impl TlsOptions {
 
     /// Trusts these certificates: all that are in a PEM file.
     pub fn roots_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.roots.push(Root::Pem(pem.into()));
+        self.roots.add_pem(pem.into());
         self
     }
 
     /// Trusts this certificate.
     pub fn root_der(mut self, der: impl Into<Vec<u8>>) -> Self {
-        self.roots.push(Root::Der(der.into()));
+        self.roots.add_der(der.into());
         self
     }
 
@@ -87,12 +50,7 @@ impl TlsOptions {
     /// that lead to a root; `key` is PEM, unencrypted: PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) or SEC1
     /// (`EC PRIVATE KEY`).
     pub fn client_pem(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Secret>) -> Self {
-        self.identity = Some(Identity {
-            chain: chain.into(),
-            key: key.into(),
-            #[cfg(feature = "tls-encrypted-keys")]
-            passphrase: None,
-        });
+        self.identity = Some(TlsIdentity::new(chain.into(), key.into()));
         self
     }
 
@@ -106,7 +64,7 @@ impl TlsOptions {
         key: impl Into<Secret>,
         passphrase: impl Into<Secret>,
     ) -> Self {
-        self.identity = Some(Identity { chain: chain.into(), key: key.into(), passphrase: Some(passphrase.into()) });
+        self.identity = Some(TlsIdentity::encrypted(chain.into(), key.into(), passphrase.into()));
         self
     }
 
@@ -117,11 +75,10 @@ impl TlsOptions {
     }
 
     fn config(&self) -> Result<ClientConfig, TlsError> {
-        let versions: &[_] = if self.is_tls13_only { &[&version::TLS13] } else { &[&version::TLS13, &version::TLS12] };
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(versions)
-            .expect("ring has suites of both versions")
-            .with_root_certificates(self.root_store()?);
+        let config = ClientConfig::builder_with_provider(herdless_tls::provider())
+            .with_protocol_versions(herdless_tls::versions(self.is_tls13_only))
+            .expect("there are suites of both versions")
+            .with_root_certificates(self.roots.store()?);
         let mut config = match &self.identity {
             None => config.with_no_client_auth(),
             Some(identity) => config
@@ -133,20 +90,6 @@ impl TlsOptions {
         config.resumption = Resumption::disabled();
         Ok(config)
     }
-
-    fn root_store(&self) -> Result<RootCertStore, TlsError> {
-        let mut store = RootCertStore::empty();
-        for root in &self.roots {
-            let certificates = match root {
-                Root::Der(der) => vec![CertificateDer::from(der.clone())],
-                Root::Pem(pem) => certificates(pem).map_err(TlsError::Root)?,
-            };
-            for certificate in certificates {
-                store.add(certificate).map_err(|error| TlsError::Root(error.to_string()))?;
-            }
-        }
-        if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(store) }
-    }
 }
 
 impl fmt::Debug for TlsOptions {
@@ -157,60 +100,6 @@ impl fmt::Debug for TlsOptions {
             .field("is_tls13_only", &self.is_tls13_only)
             .finish_non_exhaustive()
     }
-}
-
-impl Identity {
-    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        certificates(&self.chain).map_err(TlsError::Certificate)
-    }
-
-    fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        #[cfg(feature = "tls-encrypted-keys")]
-        if let Some(passphrase) = &self.passphrase {
-            return decrypt(self.key.expose(), passphrase);
-        }
-        PrivateKeyDer::from_pem_slice(self.key.expose()).map_err(|error| TlsError::Key(not_read(&error).to_owned()))
-    }
-}
-
-/// All certificates of a PEM file, at least one.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err("no certificate in the PEM file".into()),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(not_read(&error).to_owned()),
-    }
-}
-
-/// Why a PEM file is not read. The error's own words quote a whole line of it, which is the key where line breaks were lost,
-/// or where the key stands in the place of a certificate.
-fn not_read(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::NoItemsFound => "nothing of the kind in the PEM file",
-        pem::Error::IllegalSectionStart { .. } => "a line of the PEM file that begins a section goes on behind it",
-        pem::Error::MissingSectionEnd { .. } => "a section of the PEM file has no end",
-        pem::Error::Base64Decode(_) => "a section of the PEM file is not base64",
-        _ => "not a PEM file",
-    }
-}
-
-#[cfg(feature = "tls-encrypted-keys")]
-fn decrypt(pem: &[u8], passphrase: &Secret) -> Result<PrivateKeyDer<'static>, TlsError> {
-    use pkcs8::EncryptedPrivateKeyInfoRef;
-    use pkcs8::der::pem::PemLabel;
-    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
-
-    let error = |what: &str| TlsError::Key(what.to_owned());
-    let pem = std::str::from_utf8(pem).map_err(|_| error("not a PEM file"))?;
-    let (label, document) = pkcs8::SecretDocument::from_pem(pem).map_err(|_| error("not a PEM file"))?;
-    EncryptedPrivateKeyInfoRef::validate_pem_label(label).map_err(|_| error("it is not encrypted by PKCS#8"))?;
-    let encrypted = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes())
-        .map_err(|_| error("not an encrypted key by PKCS#8"))?;
-    let plain = encrypted
-        .decrypt(passphrase.expose())
-        .map_err(|_| error("the passphrase is another, or the encryption is not supported"))?;
-    Ok(PrivatePkcs8KeyDer::from(plain.as_bytes().to_vec()).into())
 }
 
 /// TLS for clients, by options that can be replaced. Cheap to clone: clones share the options.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use herdless_core::{Acl, Auth, Identity, Permissions, Refusal};
 
+use super::distinguished_name::is_distinguished_name;
+
 /// Whether this list allows this to somebody with these identities (`ZKDatabase.checkACL`).
 pub(super) fn permits(acl: &[Acl], identities: &[Identity], permission: Permissions) -> bool {
     acl.iter().any(|acl| {
@@ -14,8 +16,8 @@ pub(super) fn permits(acl: &[Acl], identities: &[Identity], permission: Permissi
 }
 
 /// The list as a node keeps it (`PrepRequestProcessor.fixupACL`): the scheme `auth` stands for the identities that the caller
-/// has proven. `InvalidAcl` where nobody could ever be meant.
-pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<[Acl]>, Refusal> {
+/// has proven. `InvalidAcl` where nobody could ever be meant; so is nobody by his certificate unless `allows_x509`.
+pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity], allows_x509: bool) -> Result<Arc<[Acl]>, Refusal> {
     // The usual list, of which there is one for all nodes that have it.
     if let [only] = &**list
         && is_anyone(only)
@@ -44,6 +46,7 @@ pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<
                     return Err(Refusal::InvalidAcl);
                 }
             }
+            "x509" if !allows_x509 => return Err(Refusal::InvalidAcl),
             _ if is_anyone(acl) || is_valid(acl) => resolved.push(acl.clone()),
             _ => return Err(Refusal::InvalidAcl),
         }
@@ -51,12 +54,14 @@ pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity]) -> Result<Arc<
     if resolved.is_empty() { Err(Refusal::InvalidAcl) } else { Ok(resolved.into()) }
 }
 
-/// Who it is that proves himself so. An address needs no proof: it came with the connection
-/// (`IPAuthenticationProvider.handleAuthentication`).
-pub(super) fn identify(auth: &Auth) -> Result<Option<Identity>, Refusal> {
+/// Who it is that proves himself so, beside who he has proven to be. An address needs no proof, it came with the connection
+/// (`IPAuthenticationProvider.handleAuthentication`), and nor does a certificate that did
+/// (`X509AuthenticationProvider.handleAuthentication`).
+pub(super) fn identify(auth: &Auth, identities: &[Identity]) -> Result<Option<Identity>, Refusal> {
     match auth.scheme.as_str() {
         "digest" => Ok(Some(Identity::digest(auth.credentials.expose()))),
         "ip" => Ok(None),
+        "x509" if identities.iter().any(|identity| identity.scheme == "x509") => Ok(None),
         _ => Err(Refusal::AuthFailed),
     }
 }
@@ -86,6 +91,7 @@ fn is_valid(acl: &Acl) -> bool {
         // As Java's `split(":")` counts the parts: empty ones at the end are none.
         "digest" => acl.id.trim_end_matches(':').matches(':').count() == 1,
         "ip" => network(&acl.id).is_some(),
+        "x509" => is_distinguished_name(&acl.id),
         _ => false,
     }
 }
@@ -153,16 +159,16 @@ mod tests {
             assert_eq!(permits(&[acl("ip", list)], &[ip(address)], Permissions::READ), is_in, "{list} {address}");
         }
         for wrong in ["", "10.1.2", "10.1.2.3/33", "::1/129", "10.1.2.3/x", "host"] {
-            assert_eq!(resolve(&Arc::from([acl("ip", wrong)]), &[]), Err(Refusal::InvalidAcl), "{wrong}");
+            assert_eq!(resolve(&Arc::from([acl("ip", wrong)]), &[], false), Err(Refusal::InvalidAcl), "{wrong}");
         }
     }
 
     #[test]
     fn the_scheme_auth_is_who_has_proven_himself() {
         let list: Arc<[Acl]> = Arc::from([Acl::creator(Permissions::READ), Acl::creator(Permissions::READ)]);
-        assert_eq!(resolve(&list, &[ip("127.0.0.1")]), Err(Refusal::InvalidAcl), "an address proves nobody");
+        assert_eq!(resolve(&list, &[ip("127.0.0.1")], false), Err(Refusal::InvalidAcl), "an address proves nobody");
         let me = Identity::digest(b"me:secret");
-        let resolved = resolve(&list, &[ip("127.0.0.1"), me.clone()]).unwrap();
+        let resolved = resolve(&list, &[ip("127.0.0.1"), me.clone()], false).unwrap();
         assert_eq!(*resolved, [acl("digest", &me.id)]);
         assert!(permits(&resolved, &[me], Permissions::READ));
         assert!(!permits(&resolved, &[Identity::digest(b"me:other")], Permissions::READ));
@@ -171,8 +177,24 @@ mod tests {
     #[test]
     fn lists_that_mean_nobody_are_refused() {
         for wrong in [acl("world", "me"), acl("digest", "me"), acl("digest", "a:b:c"), acl("sms", "me")] {
-            assert_eq!(resolve(&Arc::from([wrong]), &[]), Err(Refusal::InvalidAcl));
+            assert_eq!(resolve(&Arc::from([wrong]), &[], false), Err(Refusal::InvalidAcl));
         }
-        assert_eq!(resolve(&Arc::from([]), &[]), Err(Refusal::InvalidAcl));
+        assert_eq!(resolve(&Arc::from([]), &[], false), Err(Refusal::InvalidAcl));
+    }
+
+    #[test]
+    fn a_certificate_is_known_by_the_text_of_its_name() {
+        let (list, me) = (acl("x509", "CN=me,O=b"), Identity { scheme: "x509".into(), id: "CN=me,O=b".into() });
+        let other = Identity { scheme: "x509".into(), id: "CN=me, O=b".into() };
+        let resolved = resolve(&Arc::from([list.clone()]), &[], true).unwrap();
+        assert!(permits(&resolved, std::slice::from_ref(&me), Permissions::READ));
+        assert!(!permits(&resolved, &[other], Permissions::READ));
+        assert_eq!(resolve(&Arc::from([list]), &[], false), Err(Refusal::InvalidAcl));
+        assert_eq!(resolve(&Arc::from([acl("x509", "me")]), &[], true), Err(Refusal::InvalidAcl));
+        let mine = resolve(&Arc::from([Acl::creator(Permissions::READ)]), std::slice::from_ref(&me), true).unwrap();
+        assert_eq!(*mine, [acl("x509", &me.id)]);
+        let auth = Auth { scheme: "x509".into(), credentials: "".into() };
+        assert_eq!(identify(&auth, &[me]), Ok(None));
+        assert_eq!(identify(&auth, &[]), Err(Refusal::AuthFailed));
     }
 }

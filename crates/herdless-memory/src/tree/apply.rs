@@ -186,7 +186,7 @@ impl Tree {
 
     /// `PrepRequestProcessor.pRequest2Txn` of `setACL`, check by check in its order.
     fn set_acl(&mut self, set: &SetAcl, transaction: &Transaction) -> Result<Stat, Refusal> {
-        let acl = access::resolve(&set.acl, self.identities(transaction.session))?;
+        let acl = access::resolve(&set.acl, self.identities(transaction.session), self.allows_x509)?;
         let node = self.nodes.get(&set.path).ok_or(Refusal::NoNode)?;
         if !self.permits(transaction.session, node, Permissions::ADMIN) {
             return Err(Refusal::NoAuth);
@@ -199,7 +199,7 @@ impl Tree {
     }
 
     fn prove(&mut self, session: SessionId, auth: &Auth) -> Result<Reply, Refusal> {
-        if let Some(identity) = access::identify(auth)? {
+        if let Some(identity) = access::identify(auth, self.identities(session))? {
             self.identify(session, identity);
         }
         Ok(Reply::Authenticated)
@@ -225,7 +225,7 @@ impl Tree {
         if create.path.is_root() && !create.mode.is_sequential() {
             return Err(Refusal::NodeExists);
         }
-        let acl = access::resolve(&create.acl, self.identities(transaction.session))?;
+        let acl = access::resolve(&create.acl, self.identities(transaction.session), self.allows_x509)?;
         let parent = self.parent_of_new(&create.path)?;
         if !self.permits(transaction.session, parent, Permissions::CREATE) {
             return Err(Refusal::NoAuth);

@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod distinguished_name;
 mod journal;
 mod node;
 mod nodes;
@@ -40,6 +41,7 @@ pub struct Tree {
     watches: Watches,
     zxid: i64,
     allows_ttl: bool,
+    allows_x509: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,12 +70,19 @@ impl Tree {
             watches: Watches::default(),
             zxid: first.0 - 1,
             allows_ttl: false,
+            allows_x509: false,
         }
     }
 
     /// Whether nodes with a time to live may be created, as `zookeeper.extendedTypesEnabled` says.
     pub fn allow_ttl(&mut self, allows: bool) {
         self.allows_ttl = allows;
+    }
+
+    /// Whether access control lists may name somebody by his certificate (scheme `x509`), as where
+    /// `zookeeper.authProvider.x509` is set.
+    pub fn allow_x509(&mut self, allows: bool) {
+        self.allows_x509 = allows;
     }
 
     /// The last change.

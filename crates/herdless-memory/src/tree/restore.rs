@@ -81,6 +81,7 @@ impl Tree {
             watches: Default::default(),
             zxid: last.0,
             allows_ttl: false,
+            allows_x509: false,
         })
     }
 

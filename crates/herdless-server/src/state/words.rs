@@ -179,10 +179,11 @@ impl State {
 
     fn configuration(&self) -> String {
         let settings = &self.settings;
+        let port = i32::from(settings.port);
+        let (plain, secure) = if settings.has_tls { (-1, port) } else { (port, -1) };
         format!(
-            "clientPort={}\nsecureClientPort=-1\ndataDir=\ndataDirSize=0\ndataLogDir=\ndataLogSize=0\ntickTime={}\n\
+            "clientPort={plain}\nsecureClientPort={secure}\ndataDir=\ndataDirSize=0\ndataLogDir=\ndataLogSize=0\ntickTime={}\n\
              maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog=-1\nserverId=0\n",
-            settings.port,
             settings.session_timeouts.start().as_millis() / 2,
             settings.max_connections,
             settings.session_timeouts.start().as_millis(),
