@@ -4,10 +4,16 @@
 
 #[path = "server/connections.rs"]
 mod connections;
+#[path = "server/faults.rs"]
+mod faults;
 #[path = "server/kazoo.rs"]
 mod kazoo;
 #[path = "server/life.rs"]
 mod life;
+#[path = "server/thread.rs"]
+mod thread;
+#[path = "server/tls.rs"]
+mod tls;
 #[path = "server/words.rs"]
 mod words;
 

@@ -32,5 +32,7 @@ mod theirs;
 mod tls;
 #[path = "zookeeper/values.rs"]
 mod values;
+#[path = "zookeeper/x509.rs"]
+mod x509;
 
 mod support;

@@ -24,7 +24,7 @@ pub(crate) struct Secure {
 pub(crate) const BOTH: &str = "TLSv1.3,TLSv1.2";
 
 impl Secure {
-    async fn start(name: &str, versions: &str) -> Option<Self> {
+    pub(crate) async fn start(name: &str, versions: &str) -> Option<Self> {
         Self::start_with(name, versions, &[], &[]).await
     }
 
@@ -68,7 +68,7 @@ impl Secure {
         self.authority.issue(name, &[])
     }
 
-    async fn connect(&self, client: &Issued) -> TokioClient {
+    pub(crate) async fn connect(&self, client: &Issued) -> TokioClient {
         connector(&self.address).tls(self.authority.tls_as(client)).connect().await.unwrap()
     }
 }
