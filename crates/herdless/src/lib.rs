@@ -23,7 +23,7 @@
 //! # Features
 //!
 //! `tokio` (on): the transport. `tls`, `tls-encrypted-keys`, `sasl`: who is on its other end. `wrappers` (on): [`wrappers`],
-//! clients around clients. `server`: the embedded server. `metrics`: figures of waiting and holding, and of requests. `memory`:
+//! clients around clients. `server`: the embedded [`server`]. `metrics`: figures of waiting and holding, and of requests. `memory`:
 //! the in-memory backend. `loom`, `shuttle`: models of your own code on it, in every order and in random ones.
 //!
 //! # Where things are
@@ -33,6 +33,8 @@
 
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(all(feature = "server", not(loom)))]
+pub mod server;
 #[cfg(feature = "memory")]
 pub mod testing;
 
@@ -46,8 +48,6 @@ pub use herdless_core::{
 pub use herdless_memory as memory;
 pub use herdless_recipes as recipes;
 pub use herdless_recipes::*;
-#[cfg(all(feature = "server", not(loom)))]
-pub use herdless_server as server;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub use herdless_tokio as transport;
 #[cfg(all(feature = "sasl", not(loom)))]
