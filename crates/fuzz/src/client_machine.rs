@@ -188,6 +188,7 @@ impl<'a> Run<'a> {
                 }
                 Incoming::Ping | Incoming::Word(_) => {}
                 Incoming::SetWatches { ticket, .. } => self.peer.server.rearmed(&ticket, 5),
+                Incoming::Unreadable { ticket, .. } => panic!("{ticket:?}: the server cannot read it"),
                 Incoming::Request { ticket, request } => {
                     let outcome = match self.script.flag() {
                         true => Err(self.script.refused()),

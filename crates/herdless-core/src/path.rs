@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// An absolute znode path, parsed once and valid ever after. Cheap to clone.
+/// An absolute znode path, parsed once and valid ever after (but see [`unchecked`](Self::unchecked)). Cheap to clone.
 ///
 /// The verdict on every string is that of Apache ZooKeeper (`PathUtils.validatePath`).
 ///
@@ -31,6 +31,18 @@ impl NodePath {
     pub fn parse(path: &str) -> Result<Self, PathError> {
         validate(path)?;
         Ok(Self(path.into()))
+    }
+
+    /// A path as a peer has sent it, **valid or not**. For a server, which judges it where Apache ZooKeeper does: a create
+    /// looks for the parent before it looks at the path, and a read looks for the node alone. Everybody else wants
+    /// [`parse`](Self::parse).
+    pub fn unchecked(path: &str) -> Self {
+        Self(path.into())
+    }
+
+    /// Whether this is a path: always, but of what [`unchecked`](Self::unchecked) has made.
+    pub fn is_valid(&self) -> bool {
+        validate(&self.0).is_ok()
     }
 
     /// Parses the path of a sequential create, to which the server appends ten digits. Unlike a plain path it may end
@@ -300,6 +312,15 @@ mod tests {
             let error = NodePath::parse(bad).unwrap_err();
             assert_eq!((error.at, error.kind), (at, kind), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_a_peer_sends_is_judged_later() {
+        let path = NodePath::unchecked("a//\0");
+        assert!(!path.is_valid());
+        assert_eq!((path.as_str(), path.name(), path.parent_str()), ("a//\0", "\0", Some("a/")));
+        assert_eq!(NodePath::unchecked("").parent(), None);
+        assert!(NodePath::unchecked("/a").is_valid());
     }
 
     #[test]

@@ -8,19 +8,20 @@ use thiserror::Error;
 
 use crate::FourLetterWord;
 use crate::codec::{
-    ConnectRequest, ConnectResponse, Malformed, OpCode, PING_XID, ReadError, Reader, ReplyHeader, SetWatches, Shape,
-    Writer, read_request, read_set_watches, write_event, write_refusal, write_reply,
+    ConnectRequest, ConnectResponse, Malformed, NOT_A_READ, NULL_PATH, OpCode, PING_XID, Reader, ReplyHeader,
+    SetWatches, Shape, Writer, read_request, read_set_watches, write_event, write_refusal, write_reply,
 };
 use crate::frame::{self, FrameError, MAX_FRAME, MAX_HANDSHAKE};
 
 /// Reads what one client sends and writes what it is sent.
 ///
 /// After [`poll`](Self::poll) yields a [`Incoming::Connect`] it is to be answered with [`accept`](Self::accept), or the
-/// connection closed; each [`Incoming::Request`] with [`reply`](Self::reply), in order; a [`Incoming::Word`] with
-/// [`say`](Self::say).
+/// connection closed; each [`Incoming::Request`] and [`Incoming::Unreadable`] with [`reply`](Self::reply), in order; a
+/// [`Incoming::Word`] with [`say`](Self::say).
 pub struct Machine {
     connected: bool,
     closing: bool,
+    max_frame: usize,
     out: BytesMut,
     counters: Counters,
 }
@@ -50,6 +51,13 @@ pub enum Incoming {
         ticket: Ticket,
         /// What is asked.
         request: Request,
+    },
+    /// A request that cannot be read. It is to be refused with `Marshalling`.
+    Unreadable {
+        /// What to answer with.
+        ticket: Ticket,
+        /// Whether it was to change something: it takes a zxid then, as every write that is refused.
+        takes_zxid: bool,
     },
     /// Watches to be re-armed.
     SetWatches {
@@ -95,7 +103,12 @@ impl Default for Machine {
 impl Machine {
     /// A connection that was just accepted.
     pub fn new() -> Self {
-        Self { connected: false, closing: false, out: BytesMut::new(), counters: Counters::default() }
+        Self::with_max_frame(MAX_FRAME)
+    }
+
+    /// The same, which takes requests of up to this many bytes (`jute.maxbuffer`). What it sends has no limit, as there.
+    pub fn with_max_frame(max_frame: usize) -> Self {
+        Self { connected: false, closing: false, max_frame, out: BytesMut::new(), counters: Counters::default() }
     }
 
     /// Takes the next thing that the client sent out of `buffer`; `None` when it holds no whole frame. A request that
@@ -118,7 +131,7 @@ impl Machine {
             buffer.clear();
             return Ok(Some(Incoming::Word(word)));
         }
-        let limit = if self.connected { MAX_FRAME } else { MAX_HANDSHAKE };
+        let limit = if self.connected { self.max_frame } else { MAX_HANDSHAKE.min(self.max_frame) };
         while let Some(length) = frame::next_frame(buffer, limit)? {
             let mut reader = Reader::new(&buffer[4..4 + length]);
             let incoming = if self.connected {
@@ -141,28 +154,23 @@ impl Machine {
 
     fn read(&mut self, r: &mut Reader<'_>, last_zxid: i64) -> Result<Option<Incoming>, Malformed> {
         let (xid, code) = (r.int()?, r.int()?);
-        let refusal = match OpCode::from_code(code) {
+        let opcode = match OpCode::from_code(code) {
             Some(OpCode::Ping) => {
                 // The server answers pings with their own number whatever the client sent (`FinalRequestProcessor`).
                 self.header(PING_XID, last_zxid, 0);
                 return Ok(Some(Incoming::Ping));
             }
-            Some(opcode @ (OpCode::SetWatches | OpCode::SetWatches2)) => match read_set_watches(opcode, r) {
-                Ok(watches) => {
-                    let ticket = Ticket { xid, shape: Shape::Plain(opcode) };
-                    return Ok(Some(Incoming::SetWatches { ticket, watches }));
-                }
-                Err(_) => Refusal::Marshalling,
-            },
-            Some(OpCode::Sasl) => Refusal::Unimplemented,
-            Some(opcode) => match read_request(opcode, r) {
-                Ok((request, shape)) => {
-                    return Ok(Some(Incoming::Request { ticket: Ticket { xid, shape }, request }));
-                }
-                Err(ReadError::BadArguments) => Refusal::BadArguments,
-                Err(ReadError::Malformed(_)) => Refusal::Marshalling,
-            },
-            None if is_known_to_others(code) => Refusal::Unimplemented,
+            Some(OpCode::Sasl) => {
+                // A server that has no SASL takes every token and has none to give (`ZooKeeperServer.processSasl`); a null one
+                // ends the connection.
+                r.optional_buffer()?.ok_or(Malformed("token"))?;
+                self.write(|w| {
+                    ReplyHeader { xid, zxid: 0, err: 0 }.write(w);
+                    w.int(-1);
+                });
+                return Ok(None);
+            }
+            Some(opcode) => opcode,
             None => {
                 // With zxid −1 (seen on 3.8.0).
                 self.closing = true;
@@ -170,8 +178,27 @@ impl Machine {
                 return Ok(None);
             }
         };
-        self.header(xid, last_zxid, refusal.code());
-        Ok(None)
+        let incoming = match opcode {
+            OpCode::SetWatches | OpCode::SetWatches2 => read_set_watches(opcode, r)
+                .map(|watches| Incoming::SetWatches { ticket: Ticket { xid, shape: Shape::Plain(opcode) }, watches }),
+            _ => read_request(opcode, r)
+                .map(|(request, shape)| Incoming::Request { ticket: Ticket { xid, shape }, request }),
+        };
+        match incoming {
+            // It is read where the connection is (`ZooKeeperServer.processPacket`).
+            Err(malformed) if opcode == OpCode::Auth => Err(malformed),
+            Err(malformed) => {
+                // It was read, and its results were begun (`FinalRequestProcessor`).
+                let has_results = matches!(
+                    (opcode, malformed),
+                    (OpCode::Multi | OpCode::MultiRead, NULL_PATH) | (OpCode::MultiRead, NOT_A_READ)
+                );
+                let shape = if has_results { Shape::Multi(Vec::new()) } else { Shape::Plain(opcode) };
+                let takes_zxid = takes_zxid(opcode, malformed);
+                Ok(Some(Incoming::Unreadable { ticket: Ticket { xid, shape }, takes_zxid }))
+            }
+            Ok(incoming) => Ok(Some(incoming)),
+        }
     }
 
     /// Answers the handshake: with a session, or with the news that it is no more (a timeout of 0).
@@ -200,7 +227,12 @@ impl Machine {
                 ReplyHeader { xid: ticket.xid, zxid: last_zxid, err: 0 }.write(w);
                 write_refusal(w, &ticket.shape, *index, *refusal);
             }),
-            Err(Error::Refused(refusal)) => self.header(ticket.xid, last_zxid, refusal.code()),
+            Err(Error::Refused(refusal)) => self.write(|w| {
+                ReplyHeader { xid: ticket.xid, zxid: last_zxid, err: refusal.code() }.write(w);
+                if let Shape::Multi(_) = ticket.shape {
+                    write_reply(w, &ticket.shape, &Reply::Multi(Vec::new()));
+                }
+            }),
             Err(Error::SessionExpired) => self.header(ticket.xid, last_zxid, SESSION_EXPIRED),
             Err(_) => self.header(ticket.xid, last_zxid, SYSTEM_ERROR),
         }
@@ -266,11 +298,22 @@ impl fmt::Debug for Machine {
     }
 }
 
-/// The operations of Apache ZooKeeper 3.8 that are not spoken here. They are refused, but unlike an operation that does
-/// not exist they are no reason to hang up.
-fn is_known_to_others(code: i32) -> bool {
-    // delete a container
-    code == 20
+/// Whether a request takes a zxid that cannot be read (`PrepRequestProcessor.pRequestHelper`): a write has its header by then,
+/// but the reconfiguration is read before that, and so are the paths of a multi.
+fn takes_zxid(opcode: OpCode, malformed: Malformed) -> bool {
+    match opcode {
+        OpCode::Create
+        | OpCode::Create2
+        | OpCode::CreateContainer
+        | OpCode::CreateTtl
+        | OpCode::Delete
+        | OpCode::DeleteContainer
+        | OpCode::SetData
+        | OpCode::SetAcl
+        | OpCode::Check => true,
+        OpCode::Multi => malformed != NULL_PATH,
+        _ => false,
+    }
 }
 
 const SESSION_EXPIRED: i32 = -112;

@@ -63,8 +63,12 @@
 //!
 //! # What it does not do yet
 //!
-//! No SASL. There is no `/zookeeper` subtree, and
-//! so there are no quotas; reconfiguration is refused, as by an Apache ZooKeeper that stands alone.
+//! No SASL. Reconfiguration is refused, as by an Apache ZooKeeper that stands alone.
+//!
+//! # Quotas
+//!
+//! They are set as on Apache ZooKeeper (zkCli's `setquota`), by nodes below `/zookeeper/quota`, and counted there. They are
+//! enforced where [`Builder::enforce_quotas`] says so.
 
 #![cfg(not(loom))]
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herdless_core::Mutex;
-use herdless_proto::FourLetterWord;
+use herdless_proto::{FourLetterWord, MAX_FRAME};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::sync::{Notify, oneshot};
@@ -38,7 +38,10 @@ pub struct Builder {
     session_timeouts: RangeInclusive<Duration>,
     max_connections: usize,
     allow_remote: bool,
+    max_request: usize,
     allow_ttl: bool,
+    enforce_quotas: bool,
+    reap_interval: Duration,
     words: BTreeSet<FourLetterWord>,
     place: Option<Place>,
     durability: Durability,
@@ -76,8 +79,11 @@ impl Default for Builder {
             // 2 and 20 ticks of 2 seconds, as Apache ZooKeeper.
             session_timeouts: Duration::from_secs(4)..=Duration::from_secs(40),
             max_connections: 1024,
+            max_request: MAX_FRAME,
             allow_remote: false,
             allow_ttl: false,
+            enforce_quotas: false,
+            reap_interval: Duration::from_secs(60),
             words: BTreeSet::from([FourLetterWord::Srvr]),
             place: None,
             durability: Durability::Durable,
@@ -101,10 +107,32 @@ impl Builder {
         self
     }
 
+    /// How many bytes a request may have, its header included (`jute.maxbuffer`). Who sends a larger one is disconnected; a
+    /// reply may be of any size. The default is 1,048,575, as of Apache ZooKeeper. A handshake may have 8,192 at most.
+    pub fn max_request(mut self, bytes: usize) -> Self {
+        self.max_request = bytes;
+        self
+    }
+
     /// Whether nodes with a time to live may be created (`zookeeper.extendedTypesEnabled`). The default is no, as of Apache
     /// ZooKeeper.
     pub fn allow_ttl(mut self, allow: bool) -> Self {
         self.allow_ttl = allow;
+        self
+    }
+
+    /// Whether a change that goes beyond the hard limit of a quota is refused
+    /// ([`QuotaExceeded`](herdless_core::Refusal::QuotaExceeded), `zookeeper.enforceQuota`). The default is no, as of Apache
+    /// ZooKeeper: quotas are set and counted below `/zookeeper/quota`, and nothing is refused.
+    pub fn enforce_quotas(mut self, enforce: bool) -> Self {
+        self.enforce_quotas = enforce;
+        self
+    }
+
+    /// How often containers that are empty, and nodes whose time to live is over, are looked for and removed
+    /// (`znode.container.checkIntervalMs`). An interval of 0 is one of 1 ms. The default is 60 seconds, as of Apache ZooKeeper.
+    pub fn reap_interval(mut self, interval: Duration) -> Self {
+        self.reap_interval = interval.max(Duration::from_millis(1));
         self
     }
 
@@ -247,8 +275,10 @@ impl Builder {
             port: address.port(),
             session_timeouts: self.session_timeouts.clone(),
             max_connections: self.max_connections,
+            max_request: self.max_request,
             allow_ttl: self.allow_ttl,
             has_tls: self.has_tls(),
+            enforce_quotas: self.enforce_quotas,
             words: self.words.clone(),
         };
         let now = unix_time();
@@ -400,8 +430,6 @@ impl Drop for Server {
     }
 }
 
-/// How often containers are looked through (`znode.container.checkIntervalMs`).
-const REAP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a shutdown waits for slow readers.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -414,7 +442,7 @@ async fn serve(
 ) {
     let mut failure = shared.failure.subscribe();
     let mut connections = JoinSet::new();
-    let mut reap = tokio::time::interval(REAP_INTERVAL);
+    let mut reap = tokio::time::interval(options.reap_interval);
     let next_expiry = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(next_expiry);
     loop {

@@ -45,9 +45,11 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) session_timeouts: RangeInclusive<Duration>,
     pub(crate) max_connections: usize,
+    pub(crate) max_request: usize,
     pub(crate) allow_ttl: bool,
     /// Whether its connections are encrypted, and its clients known by their certificates where they have one.
     pub(crate) has_tls: bool,
+    pub(crate) enforce_quotas: bool,
     /// The four-letter words that are answered.
     pub(crate) words: BTreeSet<FourLetterWord>,
 }
@@ -169,8 +171,7 @@ impl Shared {
             past: Counters::default(),
             forgotten: Counters::default(),
         };
-        state.tree.allow_ttl(state.settings.allow_ttl);
-        state.tree.allow_x509(state.settings.has_tls);
+        state.prepare_tree();
         if let Some((durability, loaded)) = stored {
             state.store = Some(Progress::new(durability, loaded.tree.last_zxid().0));
             state.install(loaded);
@@ -202,12 +203,18 @@ pub(crate) fn first_zxid(now: Duration) -> Zxid {
 }
 
 impl State {
+    fn prepare_tree(&mut self) {
+        self.tree.allow_ttl(self.settings.allow_ttl);
+        self.tree.allow_x509(self.settings.has_tls);
+        self.tree.enforce_quotas(self.settings.enforce_quotas);
+        self.tree.add_system_nodes();
+    }
+
     /// Takes over what was in the store. Every session gets its full timeout to come back.
     fn install(&mut self, loaded: Loaded) {
         let now = Instant::now();
         self.tree = loaded.tree;
-        self.tree.allow_ttl(self.settings.allow_ttl);
-        self.tree.allow_x509(self.settings.has_tls);
+        self.prepare_tree();
         self.sessions.clear();
         self.due.clear();
         for (id, SessionRecord { timeout, password }) in loaded.sessions {
@@ -219,7 +226,7 @@ impl State {
     pub(crate) fn open_link(&mut self, peer: SocketAddr) -> u64 {
         self.last_link += 1;
         let link = Link {
-            machine: Machine::new(),
+            machine: Machine::with_max_frame(self.settings.max_request),
             peer,
             proven: None,
             established_ms: unix_ms(),
@@ -340,6 +347,7 @@ impl State {
                     }
                     self.request(id, session, &ticket, &request, now_ms, wakers);
                 }
+                (Incoming::Unreadable { ticket, takes_zxid }, _) => self.refuse_unread(id, &ticket, takes_zxid),
                 (Incoming::SetWatches { ticket, watches }, Some(session)) => {
                     self.rearm(id, session, &ticket, &watches, wakers);
                 }
@@ -509,6 +517,16 @@ impl State {
             self.meter.session(Life::Closed);
             self.sessions.remove(&session);
             self.close_later(id, wakers);
+        }
+    }
+
+    fn refuse_unread(&mut self, id: u64, ticket: &Ticket, takes_zxid: bool) {
+        if takes_zxid && !self.is_read_only() {
+            self.tree.refuse_unread();
+        }
+        let zxid = self.tree.last_zxid().0;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.machine.reply(ticket, zxid, &Err(Refusal::Marshalling.into()));
         }
     }
 

@@ -112,13 +112,21 @@ fn matches(acl: &Acl, identity: &Identity) -> bool {
 /// `address[/bits]` (`IPAuthenticationProvider`).
 fn network(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(bits.parse::<u32>().ok()?)),
+        Some((address, bits)) => (address, Some(u32::try_from(bits.parse::<i32>().ok()?).ok()?)),
         None => (text, None),
     };
-    let address: IpAddr = address.parse().ok()?;
+    let address: IpAddr = address.parse().ok().or_else(|| v4(address))?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
     let bits = bits.unwrap_or(longest);
     (bits <= longest).then_some((address, bits))
+}
+
+/// Four numbers as Java reads them: with a sign and with zeros in front.
+fn v4(text: &str) -> Option<IpAddr> {
+    let mut parts = text.split('.').map(|part| part.parse::<i32>().ok().and_then(|part| u8::try_from(part).ok()));
+    let mut next = || parts.next().flatten();
+    let octets = [next()?, next()?, next()?, next()?];
+    parts.next().is_none().then_some(IpAddr::from(octets))
 }
 
 /// The first bits of an address, and which family it is of.
@@ -149,6 +157,7 @@ mod tests {
             ("10.1.2.3", "10.1.2.3", true),
             ("10.1.2.3", "10.1.2.4", false),
             ("10.1.0.0/16", "10.1.9.9", true),
+            ("010.+1.-0.00/+016", "10.1.9.9", true),
             ("10.1.0.0/16", "10.2.0.0", false),
             ("0.0.0.0/0", "192.168.0.1", true),
             ("0.0.0.0/0", "::1", false),

@@ -10,6 +10,8 @@ use herdless_core::{
 };
 
 use super::node::Node;
+use super::quota::Figures;
+use super::system::CONFIG;
 use super::{Change, Fired, Tree, access};
 
 /// The times to live that there are, in milliseconds (`EphemeralType.validateTTL`).
@@ -20,6 +22,7 @@ enum Undo {
     Create { path: NodePath, parent_creates: i32, parent_pzxid: Zxid },
     Delete { path: NodePath, node: Node, parent_pzxid: Zxid },
     Set { path: NodePath, data: NodeData, mzxid: Zxid, mtime: i64, version: i32 },
+    Account(Figures),
 }
 
 /// One change under way: what it has done so far.
@@ -28,6 +31,16 @@ struct Transaction {
     now_ms: i64,
     changes: Vec<Change>,
     undo: Vec<Undo>,
+}
+
+impl Transaction {
+    /// The figures of quotas as they were before, the oldest first.
+    fn figures(&self) -> impl Iterator<Item = &Figures> {
+        self.undo.iter().filter_map(|undo| match undo {
+            Undo::Account(figures) => Some(figures),
+            _ => None,
+        })
+    }
 }
 
 impl Tree {
@@ -67,6 +80,7 @@ impl Tree {
                 self.write(session, now_ms, fired, |tree, transaction| Ok(Reply::Set(tree.set_acl(set, transaction)?)))
             }
             Request::Release(release) => self.release(session, release, now_ms, fired),
+            Request::Exists(Exists { path, .. }) if path.as_str().contains('\0') => Err(Refusal::BadArguments.into()),
             Request::Exists(Exists { path, watch }) => {
                 let stat = self.stat(path);
                 if *watch {
@@ -114,7 +128,11 @@ impl Tree {
             },
             Request::GetAllChildrenNumber(GetAllChildrenNumber { path }) => {
                 self.readable(session, path)?;
-                let below = self.nodes.keys().filter(|node| node.is_below(path)).count();
+                let below = match path.as_str() {
+                    // The root is below its other path.
+                    "" => self.nodes.len(),
+                    _ => self.nodes.keys().filter(|node| node.is_below(path)).count(),
+                };
                 Ok(Reply::AllChildrenNumber(u32::try_from(below).unwrap_or(u32::MAX)))
             }
             Request::GetAcl(GetAcl { path }) => self.acl(session, path).map_err(Error::Refused),
@@ -125,8 +143,11 @@ impl Tree {
             Request::Auth(auth) => self.prove(session, auth).map_err(Error::Refused),
             Request::WhoAmI(_) => Ok(Reply::Identities(self.identities(session).iter().map(access::user).collect())),
             // A server that stands alone.
-            Request::GetConfig(_) => Ok(Reply::Data(NodeData::default(), Stat::default())),
-            Request::Reconfig(_) => Err(Refusal::ReconfigDisabled.into()),
+            Request::GetConfig(_) => {
+                let stat = self.nodes.get(CONFIG).map(Node::stat);
+                Ok(Reply::Data(NodeData::default(), stat.unwrap_or_default()))
+            }
+            Request::Reconfig(_) => self.write(session, now_ms, fired, |_, _| Err(Refusal::ReconfigDisabled.into())),
             Request::Sync(Sync { path }) => Ok(Reply::Synced(path.clone())),
             Request::CloseSession => {
                 self.close_session(session, fired);
@@ -159,7 +180,7 @@ impl Tree {
     }
 
     fn readable(&self, session: SessionId, path: &NodePath) -> Result<&Node, Refusal> {
-        let node = self.nodes.get(path).ok_or(Refusal::NoNode)?;
+        let node = self.node(path).ok_or(Refusal::NoNode)?;
         if self.permits(session, node, Permissions::READ) { Ok(node) } else { Err(Refusal::NoAuth) }
     }
 
@@ -175,7 +196,7 @@ impl Tree {
 
     /// `FinalRequestProcessor.handleGetACLRequest`.
     fn acl(&self, session: SessionId, path: &NodePath) -> Result<Reply, Refusal> {
-        let node = self.nodes.get(path).ok_or(Refusal::NoNode)?;
+        let node = self.node(path).ok_or(Refusal::NoNode)?;
         let is_admin = self.permits(session, node, Permissions::ADMIN);
         if !is_admin && !self.permits(session, node, Permissions::READ) {
             return Err(Refusal::NoAuth);
@@ -186,6 +207,7 @@ impl Tree {
 
     /// `PrepRequestProcessor.pRequest2Txn` of `setACL`, check by check in its order.
     fn set_acl(&mut self, set: &SetAcl, transaction: &Transaction) -> Result<Stat, Refusal> {
+        expect_valid(&set.path)?;
         let acl = access::resolve(&set.acl, self.identities(transaction.session), self.allows_x509)?;
         let node = self.nodes.get(&set.path).ok_or(Refusal::NoNode)?;
         if !self.permits(transaction.session, node, Permissions::ADMIN) {
@@ -222,8 +244,9 @@ impl Tree {
         if time_to_live.is_some_and(|limit| !TIMES_TO_LIVE.contains(&limit.as_millis())) {
             return Err(Refusal::BadArguments);
         }
-        if create.path.is_root() && !create.mode.is_sequential() {
-            return Err(Refusal::NodeExists);
+        // The rest of the path is judged further down.
+        if !create.path.as_str().contains('/') || create.path.as_str().contains('\0') {
+            return Err(Refusal::BadArguments);
         }
         let acl = access::resolve(&create.acl, self.identities(transaction.session), self.allows_x509)?;
         let parent = self.parent_of_new(&create.path)?;
@@ -233,18 +256,18 @@ impl Tree {
         let (creates, pzxid) = (parent.creates, parent.pzxid);
         let parent_is_ephemeral = parent.owner != 0;
         let path = match create.mode.is_sequential() {
-            true => NodePath::parse(&format!("{}{creates:010}", create.path)).map_err(|_| Refusal::BadArguments)?,
+            true => NodePath::unchecked(&format!("{}{creates:010}", create.path)),
             false => create.path.clone(),
         };
-        if path.as_str().ends_with('/') {
-            return Err(Refusal::BadArguments);
-        }
+        expect_valid(&path)?;
         if self.nodes.contains_key(&path) {
             return Err(Refusal::NodeExists);
         }
         if parent_is_ephemeral {
             return Err(Refusal::NoChildrenForEphemerals);
         }
+        let bytes = create.data.len() as i64;
+        self.check_quota(&path, bytes, 1, transaction.figures())?;
 
         let zxid = Zxid(self.zxid);
         let mut node = Node::new(create.data.clone(), acl.clone(), zxid, transaction.now_ms);
@@ -264,6 +287,8 @@ impl Tree {
         self.nodes.insert(path.clone(), node);
         transaction.changes.push(self.change_of_children(EventKind::Created, &path, acl));
         transaction.undo.push(Undo::Create { path: path.clone(), parent_creates: creates, parent_pzxid: pzxid });
+        self.begin_figures(&path);
+        transaction.undo.extend(self.account(&path, bytes, 1).map(Undo::Account));
         Ok(Created { path, stat })
     }
 
@@ -277,7 +302,7 @@ impl Tree {
     }
 
     fn delete(&mut self, path: &NodePath, version: Version, transaction: &mut Transaction) -> Result<(), Refusal> {
-        if path.is_root() {
+        if self.is_special(path) || !path.as_str().contains('/') || path.as_str().contains('\0') {
             return Err(Refusal::BadArguments);
         }
         let parent = self.parent(path).ok_or(Refusal::NoNode)?;
@@ -291,17 +316,22 @@ impl Tree {
             return Err(Refusal::NotEmpty);
         }
         let node = self.remove_node(path).ok_or(Refusal::NoNode)?;
+        let figures = self.account(path, -(node.data.len() as i64), -1);
         transaction.changes.push(self.change_of_children(EventKind::Deleted, path, node.acl.clone()));
         transaction.undo.push(Undo::Delete { path: path.clone(), node, parent_pzxid });
+        transaction.undo.extend(figures.map(Undo::Account));
         Ok(())
     }
 
     fn set(&mut self, set: &SetData, transaction: &mut Transaction) -> Result<Stat, Refusal> {
         let zxid = Zxid(self.zxid);
+        expect_valid(&set.path)?;
         let node = self.nodes.get(&set.path).ok_or(Refusal::NoNode)?;
         if !self.permits(transaction.session, node, Permissions::WRITE) {
             return Err(Refusal::NoAuth);
         }
+        let bytes = set.data.len() as i64 - node.data.len() as i64;
+        self.check_quota(&set.path, bytes, 0, transaction.figures())?;
         let node = self.nodes.get_mut(set.path.as_str()).ok_or(Refusal::NoNode)?;
         check_version(node, set.version)?;
         transaction.undo.push(Undo::Set {
@@ -315,6 +345,7 @@ impl Tree {
         let (stat, acl) = (node.stat(), node.acl.clone());
         let path = set.path.clone();
         transaction.changes.push(Change { kind: EventKind::DataChanged, path, acl, parent_acl: None });
+        transaction.undo.extend(self.account(&set.path, bytes, 0).map(Undo::Account));
         Ok(stat)
     }
 
@@ -329,8 +360,8 @@ impl Tree {
                     self.delete(path, *version, transaction).map(|()| MultiReply::Deleted)
                 }
                 MultiOp::SetData(set) => self.set(set, transaction).map(MultiReply::Set),
-                MultiOp::Check { path, version } => self
-                    .readable(transaction.session, path)
+                MultiOp::Check { path, version } => expect_valid(path)
+                    .and_then(|()| self.readable(transaction.session, path))
                     .and_then(|node| check_version(node, *version))
                     .map(|()| MultiReply::Checked),
             };
@@ -382,6 +413,11 @@ impl Tree {
                 }
                 self.nodes.insert(path, node);
             }
+            Undo::Account(Figures { path, data }) => {
+                if let Some(node) = self.nodes.get_mut(path.as_str()) {
+                    node.data = data;
+                }
+            }
             Undo::Set { path, data, mzxid, mtime, version } => {
                 if let Some(node) = self.nodes.get_mut(path.as_str()) {
                     (node.data, node.mzxid, node.mtime, node.version) = (data, mzxid, mtime, version);
@@ -389,6 +425,11 @@ impl Tree {
             }
         }
     }
+}
+
+/// `PrepRequestProcessor.validatePath`: what comes from the wire need not be a path.
+fn expect_valid(path: &NodePath) -> Result<(), Refusal> {
+    if path.is_valid() { Ok(()) } else { Err(Refusal::BadArguments) }
 }
 
 fn check_version(node: &Node, version: Version) -> Result<(), Refusal> {

@@ -6,7 +6,9 @@ mod distinguished_name;
 mod journal;
 mod node;
 mod nodes;
+mod quota;
 mod restore;
+mod system;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +44,8 @@ pub struct Tree {
     zxid: i64,
     allows_ttl: bool,
     allows_x509: bool,
+    has_system_nodes: bool,
+    enforces_quotas: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +75,8 @@ impl Tree {
             zxid: first.0 - 1,
             allows_ttl: false,
             allows_x509: false,
+            has_system_nodes: false,
+            enforces_quotas: false,
         }
     }
 
@@ -92,7 +98,17 @@ impl Tree {
 
     /// The Stat of a node.
     pub fn stat(&self, path: &NodePath) -> Option<Stat> {
-        self.nodes.get(path).map(Node::stat)
+        self.node(path).map(Node::stat)
+    }
+
+    /// The node with this path. The root has an empty one too (`DataTree.DataTree`).
+    fn node(&self, path: &NodePath) -> Option<&Node> {
+        self.nodes.get(if path.as_str().is_empty() { "/" } else { path.as_str() })
+    }
+
+    /// Takes a zxid for a write that is refused before it is known what it was to write.
+    pub fn refuse_unread(&mut self) {
+        self.zxid += 1;
     }
 
     /// The paths of all nodes, in order, the root included.
@@ -148,8 +164,11 @@ impl Tree {
         self.zxid += 1;
         let mut changes = Vec::new();
         for path in ephemerals {
-            let node = self.remove_node(&path);
-            changes.extend(node.map(|node| self.change_of_children(EventKind::Deleted, &path, node.acl)));
+            let Some(node) = self.remove_node(&path) else {
+                continue;
+            };
+            self.account(&path, -(node.data.len() as i64), -1);
+            changes.push(self.change_of_children(EventKind::Deleted, &path, node.acl));
         }
         self.fire(&changes, fired);
         self.watches.forget(session);
@@ -214,6 +233,7 @@ impl Tree {
             let Some(node) = self.remove_node(&path) else {
                 continue;
             };
+            self.account(&path, -(node.data.len() as i64), -1);
             let change = self.change_of_children(EventKind::Deleted, &path, node.acl);
             self.fire(&[change], fired);
         }

@@ -46,6 +46,11 @@ impl Nodes {
         self.map.iter().map(|(path, node)| (path, &**node))
     }
 
+    /// Those from this path on, in order.
+    pub(super) fn from(&self, path: &NodePath) -> impl Iterator<Item = (&NodePath, &Node)> {
+        self.map.range::<NodePath, _>(path..).map(|(path, node)| (path, &**node))
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &NodePath> {
         self.map.keys()
     }

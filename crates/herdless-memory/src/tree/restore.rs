@@ -82,6 +82,8 @@ impl Tree {
             zxid: last.0,
             allows_ttl: false,
             allows_x509: false,
+            has_system_nodes: false,
+            enforces_quotas: false,
         })
     }
 

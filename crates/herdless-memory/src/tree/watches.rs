@@ -78,7 +78,8 @@ impl Watches {
 
     /// Whether the session has any on the path, of these kinds (`DataTree.containsWatcher`).
     pub(super) fn contains(&self, session: SessionId, path: &NodePath, of: WatcherType) -> bool {
-        !self.left(session, path, of).is_empty()
+        // Of what is no path nothing is found, although it may be left (`PathParentIterator`).
+        !path.as_str().is_empty() && !self.left(session, path, of).is_empty()
     }
 
     fn left(&self, session: SessionId, path: &NodePath, of: WatcherType) -> Vec<Kind> {

@@ -1,5 +1,6 @@
 //! The primitives of jute: big-endian integers, length-prefixed buffers, strings and vectors.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -158,13 +159,17 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    /// A `buffer` that may be null, copied out of the frame.
-    pub fn data(&mut self) -> Result<NodeData, Malformed> {
-        if self.rest.starts_with(&(-1i32).to_be_bytes()) {
-            self.int()?;
-            return Ok(NodeData::NULL);
+    /// A `buffer` that may be null.
+    pub fn optional_buffer(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+        match self.rest.first_chunk::<4>() {
+            Some(&length) if i32::from_be_bytes(length) == -1 => self.int().map(|_| None),
+            _ => self.buffer().map(Some),
         }
-        self.buffer().map(|bytes| Bytes::copy_from_slice(bytes).into())
+    }
+
+    /// The same, copied out of the frame.
+    pub fn data(&mut self) -> Result<NodeData, Malformed> {
+        Ok(self.optional_buffer()?.map_or(NodeData::NULL, |bytes| Bytes::copy_from_slice(bytes).into()))
     }
 
     /// A `ustring`.
@@ -178,6 +183,12 @@ impl<'a> Reader<'a> {
             Some(&length) if i32::from_be_bytes(length) == -1 => self.int().map(|_| None),
             _ => self.string().map(Some),
         }
+    }
+
+    /// A `ustring` as Apache ZooKeeper reads it: null is told from empty, and bytes that are not UTF-8 become U+FFFD, as
+    /// many as Java's decoder makes of them.
+    pub fn text(&mut self) -> Result<Option<Cow<'a, str>>, Malformed> {
+        Ok(self.optional_buffer()?.map(java_utf8))
     }
 
     /// A `ustring` that is a znode path.
@@ -198,6 +209,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The count of a `vector` as Apache ZooKeeper reads it: a negative one is that of no elements
+    /// (`BinaryInputArchive.BinaryIndex`). `None` where there is no vector (−1).
+    pub fn lenient_count(&mut self, least: usize) -> Result<Option<usize>, Malformed> {
+        match self.rest.first_chunk::<4>().map(|count| i32::from_be_bytes(*count)) {
+            Some(-1) => self.int().map(|_| None),
+            Some(i32::MIN..0) => self.int().map(|_| Some(0)),
+            _ => self.count(least).map(Some),
+        }
+    }
+
     /// A `Stat`.
     pub fn stat(&mut self) -> Result<Stat, Malformed> {
         Ok(Stat {
@@ -213,6 +234,29 @@ impl<'a> Reader<'a> {
             num_children: self.int()?,
             pzxid: Zxid(self.long()?),
         })
+    }
+}
+
+/// `new String(bytes, UTF_8)`: of what is no UTF-8, each maximal part becomes one U+FFFD, and so does a surrogate in three
+/// bytes.
+fn java_utf8(bytes: &[u8]) -> Cow<'_, str> {
+    let mut text = String::new();
+    let mut rest = bytes;
+    loop {
+        match std::str::from_utf8(rest) {
+            Ok(valid) if text.is_empty() => return valid.into(),
+            Ok(valid) => return (text + valid).into(),
+            Err(error) => {
+                let (valid, wrong) = rest.split_at(error.valid_up_to());
+                text.push_str(&String::from_utf8_lossy(valid));
+                text.push(char::REPLACEMENT_CHARACTER);
+                let length = match wrong {
+                    [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
+                    _ => error.error_len().unwrap_or(wrong.len()),
+                };
+                rest = &wrong[length..];
+            }
+        }
     }
 }
 
@@ -244,5 +288,23 @@ mod tests {
         assert_eq!(Reader::new(&(-1i32).to_be_bytes()).buffer(), Ok(&[][..]));
         assert_eq!(Reader::new(&[0, 0]).int(), Err(Malformed("int")));
         assert_eq!(Reader::new(&[0, 0, 0, 1, 0xff]).string(), Err(Malformed("UTF-8 of a string")));
+    }
+
+    #[test]
+    fn strings_and_counts_are_also_read_as_java_reads_them() {
+        assert_eq!(Reader::new(&(-1i32).to_be_bytes()).text(), Ok(None));
+        assert_eq!(Reader::new(&[0; 4]).text(), Ok(Some("".into())));
+        assert_eq!(Reader::new(&(-2i32).to_be_bytes()).text(), Err(Malformed("length of a buffer")));
+        for (bytes, text) in [
+            (&b"a\xffb"[..], "a\u{fffd}b"),
+            (b"\xe2\x82", "\u{fffd}"),
+            (b"\xed\xa0\x80/", "\u{fffd}/"),
+            (b"\xc0\xaf", "\u{fffd}\u{fffd}"),
+        ] {
+            assert_eq!(java_utf8(bytes), text);
+        }
+        assert_eq!(Reader::new(&(-1i32).to_be_bytes()).lenient_count(4), Ok(None));
+        assert_eq!(Reader::new(&(-7i32).to_be_bytes()).lenient_count(4), Ok(Some(0)));
+        assert_eq!(Reader::new(&i32::MAX.to_be_bytes()).lenient_count(4), Err(Malformed("count of a vector")));
     }
 }

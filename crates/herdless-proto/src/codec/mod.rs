@@ -3,6 +3,7 @@
 mod connect;
 mod jute;
 mod opcode;
+mod received;
 mod reply;
 mod request;
 mod sasl;
@@ -10,10 +11,10 @@ mod sasl;
 pub use connect::{ConnectRequest, ConnectResponse};
 pub use jute::{Malformed, Reader, Writer};
 pub use opcode::OpCode;
+pub(crate) use received::{NOT_A_READ, NULL_PATH};
+pub use received::{read_request, read_set_watches};
 pub use reply::{ReplyHeader, Shape, read_event, read_reply, write_event, write_refusal, write_reply};
-pub use request::{
-    ReadError, SetWatches, read_request, read_set_watches, write_ping, write_request, write_set_watches,
-};
+pub use request::{SetWatches, write_ping, write_request, write_set_watches};
 pub use sasl::{read_sasl_response, write_sasl_request};
 
 /// The xid of notifications (`ClientCnxn.NOTIFICATION_XID`).

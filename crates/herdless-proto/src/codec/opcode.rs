@@ -58,6 +58,8 @@ opcodes! {
     RemoveWatches = 18;
     /// Create a container.
     CreateContainer = 19;
+    /// Delete a container: Apache ZooKeeper's own, and refused to everybody.
+    DeleteContainer = 20;
     /// Create a node with a time to live.
     CreateTtl = 21;
     /// Several reads.

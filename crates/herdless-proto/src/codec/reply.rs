@@ -34,12 +34,14 @@ impl ReplyHeader {
 
 /// How the reply to a request is written: the older operations leave the Stat out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a request is one operation or several")]
+#[expect(clippy::exhaustive_enums, reason = "a request is one operation or several, and one of them has two replies")]
 pub enum Shape {
     /// One operation.
     Plain(OpCode),
     /// A multi of these.
     Multi(Vec<OpCode>),
+    /// A sync of no path, whose reply names none.
+    Nameless,
 }
 
 /// The error that a code in a reply header stands for.
@@ -103,7 +105,12 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
         ),
         OpCode::Reconfig => Reply::Data(r.data()?, r.stat()?),
         OpCode::CloseSession => Reply::Closed,
-        OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 | OpCode::Sasl => {
+        OpCode::DeleteContainer
+        | OpCode::Ping
+        | OpCode::Check
+        | OpCode::SetWatches
+        | OpCode::SetWatches2
+        | OpCode::Sasl => {
             return Err(Malformed("reply"));
         }
     }))
@@ -191,6 +198,7 @@ pub fn write_reply(w: &mut Writer<'_>, shape: &Shape, reply: &Reply) {
             write_acl(w, acl);
             w.stat(stat);
         }
+        Reply::Synced(_) if *shape == Shape::Nameless => w.optional_string(None),
         Reply::Synced(path) => w.string(path.as_str()),
         Reply::Identities(identities) => {
             w.int(identities.len() as i32);
@@ -210,7 +218,7 @@ pub fn write_reply(w: &mut Writer<'_>, shape: &Shape, reply: &Reply) {
         Reply::Multi(replies) => {
             let opcodes = match shape {
                 Shape::Multi(opcodes) => opcodes.as_slice(),
-                Shape::Plain(_) => &[],
+                _ => &[],
             };
             for (index, reply) in replies.iter().enumerate() {
                 write_multi_reply(w, opcodes.get(index).copied(), reply);
@@ -273,7 +281,7 @@ fn multi_header(w: &mut Writer<'_>, code: i32, done: bool, err: i32) {
 pub fn write_refusal(w: &mut Writer<'_>, shape: &Shape, index: usize, refusal: Refusal) {
     let count = match shape {
         Shape::Multi(opcodes) => opcodes.len(),
-        Shape::Plain(_) => 0,
+        _ => 0,
     };
     for i in 0..count {
         let code = match i.cmp(&index) {

@@ -1,15 +1,12 @@
-//! Requests: written by the client, read by the server.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! Requests as the client writes them.
 
 use herdless_core::{
     Acl, AddWatch, AddWatchMode, Auth, CheckWatches, Create, CreateMode, Delete, Exists, GetAcl, GetAllChildrenNumber,
-    GetChildren, GetConfig, GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, Permissions, ReadOp, Reconfig,
-    RemoveWatches, Request, Secret, SetAcl, SetData, Sync, Version, WatchKind, WatcherType, WhoAmI,
+    GetChildren, GetData, GetEphemerals, Multi, MultiOp, MultiRead, NodePath, Permissions, ReadOp, Reconfig,
+    RemoveWatches, Request, SetAcl, SetData, Sync, WatchKind, WatcherType,
 };
 
-use super::{Malformed, OpCode, PING_XID, Reader, SET_WATCHES_XID, Shape, Writer};
+use super::{Malformed, OpCode, PING_XID, Reader, SET_WATCHES_XID, Writer};
 
 /// Writes header and body of a request that is one operation on the wire; `None` for one that is not (`Release` and
 /// `FindOwn` are made of several).
@@ -79,7 +76,7 @@ pub fn write_request(w: &mut Writer<'_>, xid: i32, request: &Request) -> Option<
 }
 
 /// `ZooDefs.CONFIG_NODE`.
-const CONFIG_NODE: &str = "/zookeeper/config";
+pub(super) const CONFIG_NODE: &str = "/zookeeper/config";
 
 fn opcode_of(request: &Request) -> Option<OpCode> {
     Some(match request {
@@ -256,146 +253,6 @@ pub fn write_set_watches(w: &mut Writer<'_>, watches: &SetWatches) {
     }
 }
 
-/// Reads the body of a SetWatches, with the lists of `opcode`.
-pub fn read_set_watches(opcode: OpCode, r: &mut Reader<'_>) -> Result<SetWatches, Malformed> {
-    fn paths(r: &mut Reader<'_>) -> Result<Vec<NodePath>, Malformed> {
-        (0..r.count(4)?).map(|_| r.path()).collect()
-    }
-    let (relative_zxid, data, exists, children) = (r.long()?, paths(r)?, paths(r)?, paths(r)?);
-    let (persistent, recursive) = match opcode {
-        OpCode::SetWatches2 => (paths(r)?, paths(r)?),
-        _ => (Vec::new(), Vec::new()),
-    };
-    Ok(SetWatches { relative_zxid, data, exists, children, persistent, recursive })
-}
-
-/// Reads the body of a request. The [`Shape`] says how its reply is to be written.
-///
-/// # Errors
-///
-/// [`Malformed`], which a server answers with `Marshalling`; a path that is readable but not valid is its own case,
-/// [`ReadError::BadArguments`].
-pub fn read_request(opcode: OpCode, r: &mut Reader<'_>) -> Result<(Request, Shape), ReadError> {
-    let request = match opcode {
-        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-            Request::Create(read_create(opcode, r)?)
-        }
-        OpCode::Delete => Request::Delete(Delete { path: path(r)?, version: Version(r.int()?) }),
-        OpCode::Exists => Request::Exists(Exists { path: path(r)?, watch: r.bool()? }),
-        OpCode::GetData => match (path(r)?, r.bool()?) {
-            // On the wire it is the read of a node, which a tree without an ensemble does not have.
-            (path, false) if path.as_str() == CONFIG_NODE => Request::GetConfig(GetConfig),
-            (path, watch) => Request::GetData(GetData { path, watch }),
-        },
-        OpCode::SetData => Request::SetData(read_set(r)?),
-        OpCode::GetChildren | OpCode::GetChildren2 => {
-            Request::GetChildren(GetChildren { path: path(r)?, watch: r.bool()? })
-        }
-        OpCode::Sync => Request::Sync(Sync { path: path(r)? }),
-        OpCode::GetEphemerals => Request::GetEphemerals(GetEphemerals { prefix: prefix(r)? }),
-        OpCode::Multi => {
-            let (multi, opcodes) = read_multi(r)?;
-            return Ok((Request::Multi(multi), Shape::Multi(opcodes)));
-        }
-        OpCode::MultiRead => Request::MultiRead(read_multi_read(r)?),
-        OpCode::AddWatch => Request::AddWatch(AddWatch {
-            path: path(r)?,
-            mode: match r.int()? {
-                0 => AddWatchMode::Persistent,
-                1 => AddWatchMode::PersistentRecursive,
-                _ => return Err(Malformed("mode of a watch").into()),
-            },
-        }),
-        OpCode::CheckWatches => Request::CheckWatches(CheckWatches { path: path(r)?, kind: read_watcher_type(r)? }),
-        OpCode::RemoveWatches => Request::RemoveWatches(RemoveWatches { path: path(r)?, kind: read_watcher_type(r)? }),
-        OpCode::GetAllChildrenNumber => Request::GetAllChildrenNumber(GetAllChildrenNumber { path: path(r)? }),
-        OpCode::GetAcl => Request::GetAcl(GetAcl { path: path(r)? }),
-        OpCode::SetAcl => {
-            Request::SetAcl(SetAcl { path: path(r)?, acl: read_acl(r)?.into(), version: Version(r.int()?) })
-        }
-        OpCode::Auth => {
-            let _type = r.int()?;
-            Request::Auth(Auth { scheme: r.string()?.to_owned(), credentials: Secret::from(r.buffer()?.to_vec()) })
-        }
-        OpCode::WhoAmI => Request::WhoAmI(WhoAmI),
-        OpCode::Reconfig => Request::Reconfig(Reconfig {
-            joining: r.optional_string()?.map(str::to_owned),
-            leaving: r.optional_string()?.map(str::to_owned),
-            members: r.optional_string()?.map(str::to_owned),
-            version: r.long()?,
-        }),
-        OpCode::CloseSession => Request::CloseSession,
-        OpCode::Ping | OpCode::Check | OpCode::SetWatches | OpCode::SetWatches2 | OpCode::Sasl => {
-            return Err(Malformed("operation").into());
-        }
-    };
-    Ok((request, Shape::Plain(opcode)))
-}
-
-/// Why a request could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "the server answers each in its own way")]
-pub enum ReadError {
-    /// The bytes are not the record they should be.
-    Malformed(Malformed),
-    /// A path, a flag or a time to live that no server would accept.
-    BadArguments,
-}
-
-impl From<Malformed> for ReadError {
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
-    }
-}
-
-fn read_watcher_type(r: &mut Reader<'_>) -> Result<WatcherType, Malformed> {
-    match r.int()? {
-        1 => Ok(WatcherType::Children),
-        2 => Ok(WatcherType::Data),
-        3 => Ok(WatcherType::Any),
-        _ => Err(Malformed("type of a watcher")),
-    }
-}
-
-fn path(r: &mut Reader<'_>) -> Result<NodePath, ReadError> {
-    NodePath::parse(r.string()?).map_err(|_| ReadError::BadArguments)
-}
-
-fn prefix(r: &mut Reader<'_>) -> Result<NodePath, ReadError> {
-    NodePath::parse_sequential(r.string()?).map_err(|_| ReadError::BadArguments)
-}
-
-fn read_create(opcode: OpCode, r: &mut Reader<'_>) -> Result<Create, ReadError> {
-    let text = r.string()?;
-    let data = r.data()?;
-    let acl = read_acl(r)?;
-    let flags = r.int()?;
-    let ttl = match opcode {
-        // The bounds are the tree's to judge: in a multi what comes before may be refused first.
-        OpCode::CreateTtl => {
-            u64::try_from(r.long()?).map(Duration::from_millis).map_err(|_| ReadError::BadArguments)?
-        }
-        _ => Duration::ZERO,
-    };
-    let mode = match (opcode, flags) {
-        (OpCode::CreateContainer, _) => CreateMode::Container,
-        (OpCode::CreateTtl, 5) => CreateMode::PersistentWithTtl(ttl),
-        (OpCode::CreateTtl, 6) => CreateMode::PersistentSequentialWithTtl(ttl),
-        (OpCode::CreateTtl, _) => return Err(ReadError::BadArguments),
-        (_, 1) => CreateMode::Ephemeral,
-        (_, 2) => CreateMode::PersistentSequential,
-        (_, 3) => CreateMode::EphemeralSequential,
-        // A container's flag on a plain create makes a persistent node, as in Apache ZooKeeper.
-        (OpCode::Create | OpCode::Create2, 0 | 4) => CreateMode::Persistent,
-        _ => return Err(ReadError::BadArguments),
-    };
-    let path = match mode.is_sequential() {
-        true => NodePath::parse_sequential(text),
-        false => NodePath::parse(text),
-    };
-    Ok(Create { path: path.map_err(|_| ReadError::BadArguments)?, data, acl: Arc::from(acl), mode })
-}
-
 pub(super) fn read_acl(r: &mut Reader<'_>) -> Result<Vec<Acl>, Malformed> {
     let count = r.count(12)?;
     let mut list = Vec::with_capacity(count);
@@ -407,102 +264,4 @@ pub(super) fn read_acl(r: &mut Reader<'_>) -> Result<Vec<Acl>, Malformed> {
         });
     }
     Ok(list)
-}
-
-fn read_set(r: &mut Reader<'_>) -> Result<SetData, ReadError> {
-    Ok(SetData { path: path(r)?, data: r.data()?, version: Version(r.int()?) })
-}
-
-fn read_multi(r: &mut Reader<'_>) -> Result<(Multi, Vec<OpCode>), ReadError> {
-    let (mut operations, mut opcodes) = (Vec::new(), Vec::new());
-    loop {
-        let (code, done, _err) = (r.int()?, r.bool()?, r.int()?);
-        if done {
-            return Ok((Multi { operations, session: None }, opcodes));
-        }
-        let opcode = OpCode::from_code(code).ok_or(Malformed("operation of a multi"))?;
-        operations.push(match opcode {
-            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-                MultiOp::Create(read_create(opcode, r)?)
-            }
-            OpCode::Delete => MultiOp::Delete(Delete { path: path(r)?, version: Version(r.int()?) }),
-            OpCode::SetData => MultiOp::SetData(read_set(r)?),
-            OpCode::Check => MultiOp::Check { path: path(r)?, version: Version(r.int()?) },
-            _ => return Err(Malformed("operation of a multi").into()),
-        });
-        opcodes.push(opcode);
-    }
-}
-
-fn read_multi_read(r: &mut Reader<'_>) -> Result<MultiRead, ReadError> {
-    let mut operations = Vec::new();
-    loop {
-        let (code, done, _err) = (r.int()?, r.bool()?, r.int()?);
-        if done {
-            return Ok(MultiRead { operations });
-        }
-        let make = match OpCode::from_code(code) {
-            Some(OpCode::GetData) => ReadOp::GetData,
-            Some(OpCode::GetChildren) => ReadOp::GetChildren,
-            _ => return Err(Malformed("operation of a multi of reads").into()),
-        };
-        operations.push(make(path(r)?));
-        let _watch = r.bool()?;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::BytesMut;
-
-    /// A create with this operation, these flags and this time to live, as the server reads it.
-    fn read(opcode: OpCode, flags: i32, ttl: i64) -> Result<CreateMode, ReadError> {
-        let mut out = BytesMut::new();
-        let mut w = Writer::frame(&mut out);
-        w.string("/a");
-        w.buffer(b"");
-        w.int(0);
-        w.int(flags);
-        w.long(ttl);
-        w.finish();
-        let (request, _) = read_request(opcode, &mut Reader::new(&out[4..]))?;
-        match request {
-            Request::Create(create) => Ok(create.mode),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_time_to_live_has_its_own_operation_and_flags() {
-        let millis = Duration::from_millis;
-        for (flags, ttl, mode) in [
-            (5, 1, CreateMode::PersistentWithTtl(millis(1))),
-            (6, i64::MAX, CreateMode::PersistentSequentialWithTtl(millis(i64::MAX as u64))),
-            (5, 0, CreateMode::PersistentWithTtl(Duration::ZERO)),
-        ] {
-            assert_eq!(read(OpCode::CreateTtl, flags, ttl), Ok(mode));
-            // Without its operation there is no time to live to read.
-            let plain = read(OpCode::Create2, flags, ttl);
-            assert_eq!(plain, Err(ReadError::BadArguments));
-        }
-        for (flags, ttl) in [(5, -1), (6, i64::MIN), (0, 1), (1, 1), (3, 1)] {
-            let mode = read(OpCode::CreateTtl, flags, ttl);
-            assert_eq!(mode, Err(ReadError::BadArguments), "{flags} {ttl}");
-        }
-    }
-
-    #[test]
-    fn counts_that_the_frame_cannot_hold_are_refused() {
-        for count in [2, i32::MAX, -2] {
-            let mut out = BytesMut::new();
-            let mut w = Writer::frame(&mut out);
-            w.long(1);
-            w.int(count);
-            w.string("/a");
-            w.finish();
-            let read = read_set_watches(OpCode::SetWatches, &mut Reader::new(&out[4..]));
-            assert!(read.is_err(), "{count}");
-        }
-    }
 }

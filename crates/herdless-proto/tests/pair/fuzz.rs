@@ -173,7 +173,8 @@ fn whatever_a_client_sends_the_server_does_not_panic_and_asks_for_no_more_than_w
             }
             Ok(Some(Incoming::Request { ticket, request })) => {
                 requests += 1;
-                assert!(size(&request) <= sent, "{request:?} out of {sent} bytes");
+                // Each byte that is no UTF-8 becomes a character of three.
+                assert!(size(&request) <= 3 * sent, "{request:?} out of {sent} bytes");
                 let refused = Err(herdless_core::Error::MultiRefused {
                     index: rng.below(4),
                     refusal: herdless_core::Refusal::NoNode,
@@ -186,8 +187,11 @@ fn whatever_a_client_sends_the_server_does_not_panic_and_asks_for_no_more_than_w
                 server.rearmed(&ticket, 5);
             }
             Ok(Some(Incoming::Word(word))) => server.say(word.name()),
-            Ok(Some(Incoming::Ping)) => {}
-            Ok(None) => refusals += 1,
+            Ok(Some(Incoming::Ping)) | Ok(None) => {}
+            Ok(Some(Incoming::Unreadable { ticket, .. })) => {
+                refusals += 1;
+                server.reply(&ticket, 5, &Err(herdless_core::Refusal::Marshalling.into()));
+            }
             Err(_) => {
                 errors += 1;
                 server = Server::new();

@@ -69,7 +69,7 @@ impl World {
             (Incoming::SetWatches { ticket, watches }, Some(session)) => {
                 self.rearm(session, &ticket, watches);
             }
-            (Incoming::Word(word), _) => panic!("{word:?} from a client"),
+            (incoming @ (Incoming::Word(_) | Incoming::Unreadable { .. }), _) => panic!("{incoming:?} from a client"),
             (incoming, None) => panic!("{incoming:?} without a session"),
         }
     }

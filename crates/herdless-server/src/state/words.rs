@@ -66,6 +66,11 @@ impl State {
         self.sessions.keys().map(|id| self.tree.ephemerals(*id).count()).sum()
     }
 
+    /// Apache ZooKeeper has the root twice, and counts it twice (`DataTree.getNodeCount`).
+    fn node_count(&self) -> usize {
+        self.tree.node_count() + 1
+    }
+
     fn reset_connections(&mut self) {
         self.past = self.traffic();
         for link in self.links.values_mut() {
@@ -89,7 +94,7 @@ impl State {
             traffic.sent - self.forgotten.sent,
             self.links.len(),
             self.tree.last_zxid().0,
-            self.tree.node_count()
+            self.node_count()
         )
     }
 
@@ -131,7 +136,7 @@ impl State {
             ("packets_sent", &(traffic.sent - self.forgotten.sent)),
             ("num_alive_connections", &self.links.len()),
             ("outstanding_requests", &0),
-            ("znode_count", &self.tree.node_count()),
+            ("znode_count", &self.node_count()),
             ("watch_count", &self.tree.watch_count()),
             ("ephemerals_count", &self.ephemeral_count()),
             ("approximate_data_size", &self.tree.data_size()),

@@ -81,6 +81,7 @@ impl Store {
     fn open(place: &Place, durability: Durability, first: Zxid) -> Result<(Self, Loaded), StoreError> {
         let all = || {
             let mut tree = Tree::new(first);
+            tree.add_system_nodes();
             tree.keep_journal(true);
             let changes = tree.take_changes();
             Batch { zxid: changes.zxid, nodes: changes.nodes, sessions: Vec::new() }

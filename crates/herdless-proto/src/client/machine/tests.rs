@@ -3,7 +3,7 @@ use herdless_core::{Exists, GetData};
 use super::*;
 use crate::MAX_FRAME;
 use crate::codec::{ConnectResponse, Reader};
-use crate::codec::{ReadError, read_request};
+use crate::codec::{Malformed, read_request};
 use crate::server::{Incoming, Machine as Server};
 
 const TIMEOUT: Duration = Duration::from_secs(9);
@@ -110,7 +110,7 @@ fn what_is_written_is_what_a_server_reads() {
     let out = client.transmit().split();
     let mut reader = Reader::new(&out[4..]);
     assert_eq!((reader.int(), reader.int()), (Ok(1), Ok(3)));
-    let read: Result<_, ReadError> = read_request(OpCode::Exists, &mut reader);
+    let read: Result<_, Malformed> = read_request(OpCode::Exists, &mut reader);
     assert_eq!(read.unwrap().0, exists());
 }
 
