@@ -22,7 +22,7 @@ use herdless::NodePath;
 use herdless::server::Server;
 
 use draw::Script;
-use support::{Dice, NO_ZOOKEEPER, skipped};
+use support::{Dice, NO_ZOOKEEPER, ZooKeeper, skipped};
 
 /// What is played unless another is named.
 const SEED: u64 = 0x5eed;
@@ -68,6 +68,18 @@ async fn the_same_requests_have_the_same_replies_events_and_tree() {
         assert!(requests.len() >= 20, "every kind of request was drawn: {requests:?}");
         assert!(events as u64 > sequences / 4, "watches have fired: {events}");
     }
+}
+
+#[tokio::test]
+async fn a_new_server_has_the_same_nodes() {
+    let Some(theirs) = ZooKeeper::start("new-server", &[]).await else {
+        return skipped(NO_ZOOKEEPER);
+    };
+    let ours = Server::bind("127.0.0.1:0").await.unwrap();
+    let (ours, theirs) = (play::tree(&ours.address().to_string()).await, play::tree(&theirs.address).await);
+    assert_eq!(ours.compare(&theirs), Ok(()));
+    // `/`, `/zookeeper`, `/zookeeper/config` and `/zookeeper/quota`.
+    assert_eq!(ours.mark(), 4 * 4);
 }
 
 /// How many events there were; else where the servers differ first.

@@ -105,6 +105,15 @@ pub(crate) async fn play(script: &Script, address: &str, root: &NodePath) -> Tra
     transcript
 }
 
+/// Everything on a server.
+pub(crate) async fn tree(address: &str) -> Transcript {
+    let mut transcript = Transcript::default();
+    let client = connector(address).connect().await.unwrap();
+    read(&client, NodePath::root(), &mut transcript).await;
+    client.close().await.unwrap();
+    transcript
+}
+
 /// All that this client can see.
 async fn read(client: &TokioClient, path: NodePath, transcript: &mut Transcript) {
     let requests = [
