@@ -41,8 +41,9 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
         }
         None => None,
     };
+    let builder = arguments.builder()?;
     let server = tokio::select! {
-        bound = arguments.builder().bind(&arguments.listen) => bound.map_err(|error| arguments.explain(error))?,
+        bound = builder.bind(&arguments.listen) => bound.map_err(|error| arguments.explain(error))?,
         signal = signals.next() => {
             tracing::info!(signal, "told to end before the start");
             return Ok(());

@@ -1,11 +1,11 @@
 //! What `herdless serve` is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
-use herdless_server::{BindError, Builder, Durability, FourLetterWord, Server};
+use herdless_server::{BindError, Builder, Durability, FourLetterWord, Server, ServerTls, ServerTlsOptions};
 
 use crate::AnyError;
 
@@ -21,6 +21,8 @@ pub(crate) struct Arguments {
     /// Acknowledge before it is on disk: a crash loses what was acknowledged within so many milliseconds
     #[arg(long, value_name = "MS", requires = "data", value_parser = clap::value_parser!(u32).range(1..=MAX_RELAXED))]
     relaxed: Option<u32>,
+    #[command(flatten)]
+    tls: Tls,
     /// Serve /metrics (Prometheus) and /health over HTTP
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) metrics: Option<String>,
@@ -42,6 +44,21 @@ pub(crate) struct Arguments {
     /// Allow nodes with a time to live
     #[arg(long)]
     allow_ttl: bool,
+}
+
+/// Who the server is, and who may use it.
+#[derive(Args)]
+#[group(skip)]
+struct Tls {
+    /// Speak TLS, with this certificate first and then those that lead to a root: PEM
+    #[arg(long = "tls-cert", value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The key of the certificate, unencrypted: PEM
+    #[arg(long = "tls-key", value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Let only clients in that show a certificate by one of these: PEM. They are known by its subject (x509)
+    #[arg(long = "client-ca", value_name = "FILE", requires = "certificate")]
+    roots: Option<PathBuf>,
 }
 
 /// Where everything is kept.
@@ -98,7 +115,7 @@ impl Arguments {
         }
     }
 
-    pub(super) fn builder(&self) -> Builder {
+    pub(super) fn builder(&self) -> Result<Builder, AnyError> {
         let [min, max] = self.session_timeouts();
         let mut builder = Server::builder()
             .session_timeouts(min..=max)
@@ -111,10 +128,13 @@ impl Arguments {
         if let Some(every) = self.relaxed {
             builder = builder.durability(Durability::Relaxed { every: Duration::from_millis(every.into()) });
         }
+        if let Some(tls) = self.tls.read()? {
+            builder = builder.tls(tls);
+        }
         if self.insecure_allow_remote {
             builder = builder.insecure_allow_remote();
         }
-        builder
+        Ok(builder)
     }
 
     fn session_timeouts(&self) -> [Duration; 2] {
@@ -144,11 +164,26 @@ impl Arguments {
     pub(super) fn explain(&self, error: BindError) -> AnyError {
         match error {
             BindError::NotLoopback(address) => format!(
-                "{address} can be reached from other machines: say --insecure-allow-remote if everybody there may read and \
-                 change everything"
+                "{address} can be reached from other machines: say who may use it with --tls-cert, --tls-key and --client-ca, \
+                 or --insecure-allow-remote if everybody there may read and change everything"
             )
             .into(),
             error => error.into(),
         }
+    }
+}
+
+impl Tls {
+    fn read(&self) -> Result<Option<ServerTls>, AnyError> {
+        let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
+            return Ok(None);
+        };
+        let file =
+            |path: &Path| std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+        let mut options = ServerTlsOptions::new(file(certificate)?, file(key)?);
+        if let Some(roots) = &self.roots {
+            options = options.client_roots_pem(file(roots)?);
+        }
+        Ok(Some(ServerTls::new(&options)?))
     }
 }

@@ -8,5 +8,6 @@ mod ending;
 mod figures;
 mod process;
 mod systemd;
+mod tls;
 mod usage;
 mod wire;

@@ -24,9 +24,11 @@ async fn the_page_has_the_options() {
 
 #[tokio::test]
 async fn a_mistake_in_the_arguments_is_a_code_of_its_own() {
-    let mistakes: [(&[&str], &str); 6] = [
+    let mistakes: [(&[&str], &str); 8] = [
         (&[], "Usage: herdless"),
         (&["serve"], "--in-memory"),
+        (&["serve", "--in-memory", "--tls-cert", "file"], "--tls-key <FILE>"),
+        (&["serve", "--in-memory", "--client-ca", "file"], "--tls-cert <FILE>"),
         (&["serve", "--in-memory", "--loud"], "unexpected argument '--loud'"),
         (&["serve", "--in-memory", "--four-letter-words", "srvr,help"], "\"help\" is none of conf, cons"),
         (&["serve", "--in-memory", "--session-timeout-max", "0"], "0 is not in 1..=2147483647"),
