@@ -13,6 +13,8 @@ mod curator;
 mod java;
 #[path = "clients/kazoo.rs"]
 mod kazoo;
+#[path = "clients/restart.rs"]
+mod restart;
 #[path = "clients/shell.rs"]
 mod shell;
 #[path = "clients/transcript.rs"]

@@ -288,7 +288,7 @@ public final class CuratorSuite {
             equal(1L, latches.stream().filter(LeaderLatch::hasLeadership).count(), "leaders");
             for (LeaderLatch each : latches) {
                 until("everybody to see " + leading.getId(), () -> each.getLeader().getId().equals(leading.getId()) ? this : null);
-                equal(latches.size(), each.getParticipants().size(), "participants");
+                untilEqual(latches.size(), () -> each.getParticipants().size());
             }
             leaders.add(leading.getId());
             leading.close();
@@ -358,7 +358,8 @@ public final class CuratorSuite {
             equal(members, coming.get(), "who had come at the begin");
             going.incrementAndGet();
             ensure(barrier.leave(PATIENCE, TimeUnit.SECONDS), "they do not end");
-            equal(members, going.get(), "who was going at the end");
+            // Curator lets the others go while the first of them has yet to leave.
+            ensure(going.get() >= members - 1, "only " + going + " were going at the end");
         });
     }
 

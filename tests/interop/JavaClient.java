@@ -760,9 +760,11 @@ public final class JavaClient {
             return event == null ? "nothing, in " + PATIENCE + " seconds" : event;
         }
 
+        /** Without what is said of the connection, which every watcher hears in its own time. */
         List<String> left() {
             List<String> left = new ArrayList<>();
             queue.drainTo(left);
+            left.removeIf(event -> event.startsWith("None "));
             return left;
         }
 

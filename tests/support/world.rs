@@ -45,6 +45,11 @@ impl World {
         }
     }
 
+    /// A server that the test holds itself.
+    pub(crate) fn at(address: &str, name: &str) -> Self {
+        Self::new(address.to_owned(), name, None)
+    }
+
     fn new(address: String, name: &str, server: Option<Server>) -> Self {
         // The server may have served another run of the same test.
         let run = RandomState::new().hash_one(name);
