@@ -6,7 +6,7 @@ use std::time::Duration;
 use herdless::server::Server;
 
 use crate::support::raw::{EVENT_XID, OK, PING_XID};
-use crate::support::{FakeDisk, Raw, until};
+use crate::support::{FakeDisk, GENEROUS, Raw, until};
 
 const EXISTS: i32 = 3;
 const CREATE: i32 = 1;
@@ -19,7 +19,8 @@ async fn server() -> (Server, Arc<FakeDisk>) {
 /// The next thing that comes is the answer to a ping: whatever was asked before is held back.
 async fn nothing_comes_but_pings(raw: &mut Raw) {
     raw.ping().await;
-    assert_eq!(raw.header().await.unwrap().0, PING_XID);
+    let header = tokio::time::timeout(GENEROUS, raw.header()).await.expect("an answer to the ping");
+    assert_eq!(header.unwrap().0, PING_XID);
 }
 
 #[tokio::test]

@@ -130,21 +130,25 @@ async fn sessions_have_their_full_timeout_to_come_back() {
     let server = on().bind("127.0.0.1:0").await.unwrap();
     let address = server.address();
     let (mut long, patient) = Raw::open(&address.to_string(), 60_000).await;
-    let (mut short, hasty) = Raw::open(&address.to_string(), 500).await;
+    let (mut short, _) = Raw::open(&address.to_string(), 500).await;
     assert_eq!(long.create(b"/long", 1).await, OK);
     assert_eq!(short.create(b"/short", 1).await, OK);
     // Another timeout, on a new connection, is what counts after the restart.
-    let mut changed = Raw::dial(&address.to_string()).await;
-    assert_eq!(changed.greet(300, hasty.session, &hasty.password).await.unwrap().timeout_ms, 300);
+    let (mut grown, growing) = Raw::open(&address.to_string(), 300).await;
+    assert_eq!(grown.create(b"/grown", 1).await, OK);
+    let again = Raw::dial(&address.to_string()).await.greet(60_000, growing.session, &growing.password).await;
+    assert_eq!(again.unwrap().timeout_ms, 60_000);
     server.shutdown().await;
     // Longer than the session would have lived.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
     let server = on().bind(address).await.unwrap();
     let client = connector(&server.address().to_string()).connect().await.unwrap();
     assert!(client.exists(&path("/short")).await.unwrap().is_some(), "it has time to come back");
     until("the end of the session", async || client.exists(&path("/short")).await.unwrap().is_none().then_some(()))
         .await;
-    assert!(client.exists(&path("/long")).await.unwrap().is_some());
+    for longer in ["/grown", "/long"] {
+        assert!(client.exists(&path(longer)).await.unwrap().is_some(), "{longer}");
+    }
     let again = Raw::dial(&address.to_string()).await.greet(60_000, patient.session, &patient.password).await.unwrap();
     assert_eq!(again.timeout_ms, 60_000);
 }

@@ -11,8 +11,30 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It is one node and keeps the tree in memory: when the process ends, the data is gone. Whoever needs more points the
-//! same code at an Apache ZooKeeper ensemble.
+//! It is one node. Whoever needs more points the same code at an Apache ZooKeeper ensemble.
+//!
+//! # What is kept
+//!
+//! Without a data directory everything is in memory: when the process ends, it is gone. With one a reply means that what it shows
+//! is on disk: after a crash, a kill or a loss of power a server that is started on the same directory has everything that was
+//! ever acknowledged, and its clients go on with their sessions, ephemeral nodes and locks.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = std::env::temp_dir().join(format!("herdless-server-{}", std::process::id()));
+//! use herdless_server::Server;
+//!
+//! let server = Server::builder().data_dir(&directory).bind("127.0.0.1:0").await?;
+//! # server.shutdown().await;
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok(()) }
+//! ```
+//!
+//! [`Durability::Relaxed`] acknowledges at once and loses a bounded time of changes. A disk that fails ends the server, which
+//! [`Server::failed`] tells; a disk that is full has it refuse changes (`NotReadOnly`), and no sessions begin or end, until there
+//! is room. A disk that takes its time holds replies back, up to 16,384 of them or 1 MiB for each connection, beyond which nothing
+//! more is read from it; pings are answered meanwhile. [`Server::backup`] writes one file while the server runs, of which
+//! [`restore`] makes a data directory.
 //!
 //! An operator asks it how it is as he asks Apache ZooKeeper, with four letters: `printf srvr | nc 127.0.0.1 2181`. Others than
 //! `srvr` are answered where [`Builder::four_letter_words`] says so.
@@ -54,6 +76,9 @@
 //! together count as long as all of them took.
 //!
 //! [`metrics`]: https://docs.rs/metrics
+//!
+//! # Embedding
+//!
 //! [`Server::bind`] runs on the caller's runtime, [`Builder::start`] on a thread of its own. [`Server::faults`] is for tests: it
 //! expires sessions, cuts and freezes connections, loses replies.
 //!
@@ -61,14 +86,14 @@
 //! `tls`), or is told otherwise in so many words. Access control lists are enforced for `world`, `digest`, `ip` and `auth`, and
 //! with TLS for `x509`; other schemes are refused.
 //!
-//! # What it does not do yet
-//!
-//! No SASL. Reconfiguration is refused, as by an Apache ZooKeeper that stands alone.
-//!
 //! # Quotas
 //!
 //! They are set as on Apache ZooKeeper (zkCli's `setquota`), by nodes below `/zookeeper/quota`, and counted there. They are
 //! enforced where [`Builder::enforce_quotas`] says so.
+//!
+//! # What it does not do yet
+//!
+//! No SASL. Reconfiguration is refused, as by an Apache ZooKeeper that stands alone.
 
 #![cfg(not(loom))]
 

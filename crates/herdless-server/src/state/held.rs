@@ -104,3 +104,69 @@ impl Held {
         due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What goes, when so much is on disk.
+    fn released(held: &mut Held, output: &mut BytesMut, durable: i64) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        held.release(durable, output, &mut out);
+        out.to_vec()
+    }
+
+    #[test]
+    fn each_part_waits_for_its_change_and_those_before_it() {
+        let (mut held, mut output) = (Held::default(), BytesMut::from(&b"aa"[..]));
+        held.mark(2, 5, 1);
+        output.extend_from_slice(b"bb");
+        held.mark(4, 6, 1);
+        output.extend_from_slice(b"cc");
+        held.mark(6, 6, 1);
+        output.extend_from_slice(b"free");
+        assert_eq!(released(&mut held, &mut output, 4), b"");
+        assert_eq!(released(&mut held, &mut output, 5), b"aa");
+        assert!(held.waits_beyond(5) && !held.waits_beyond(6));
+        output.extend_from_slice(b"dd");
+        held.mark(output.len(), 7, 1);
+        assert_eq!(released(&mut held, &mut output, 6), b"bbcc");
+        assert_eq!(released(&mut held, &mut output, 9), b"freedd");
+        assert!(held.is_empty() && output.is_empty());
+    }
+
+    #[test]
+    fn a_ping_goes_first_and_takes_nothing_with_it() {
+        let (mut held, mut output) = (Held::default(), BytesMut::from(&b"aaping"[..]));
+        held.pass(&mut output, 4);
+        held.mark(2, 5, 1);
+        assert_eq!(released(&mut held, &mut output, 4), b"ping");
+        output.extend_from_slice(b"PING");
+        held.pass(&mut output, 4);
+        assert_eq!(released(&mut held, &mut output, 5), b"PINGaa");
+        assert_eq!(released(&mut held, &mut output, 5), b"");
+    }
+
+    #[test]
+    fn what_is_cut_is_never_sent() {
+        let (mut held, mut output) = (Held::default(), BytesMut::from(&b"aa"[..]));
+        held.mark(2, 5, 1);
+        output.extend_from_slice(b"bb");
+        held.mark(4, 6, 1);
+        held.cut(5, &mut output);
+        assert_eq!(released(&mut held, &mut output, i64::MAX), b"aa");
+    }
+
+    #[test]
+    fn it_is_full_of_replies_or_of_bytes() {
+        let (mut held, mut output) = (Held::default(), BytesMut::from(&b"a"[..]));
+        held.mark(1, 5, MAX_HELD_REPLIES);
+        assert!(!held.is_full(&output));
+        held.mark(1, 6, 1);
+        assert!(held.is_full(&output));
+        released(&mut held, &mut output, 5);
+        assert!(!held.is_full(&output));
+        output.resize(MAX_HELD_BYTES + 1, 0);
+        assert!(held.is_full(&output));
+    }
+}
