@@ -26,6 +26,21 @@ pub enum RestoreError {
     NoSession(NodePath),
 }
 
+/// A node whose descendants may still come.
+struct Ancestor {
+    path: NodePath,
+    /// Where it is among the nodes.
+    at: usize,
+    children: Vec<NodePath>,
+}
+
+impl Ancestor {
+    /// Its children are all there: a set that is made of them at once, in order, is made in one pass.
+    fn leave(self, restored: &mut [(NodePath, Node)]) {
+        restored[self.at].1.children = self.children.into_iter().collect();
+    }
+}
+
 impl Tree {
     /// The tree of these nodes, whose last change was `last`, with these sessions open. It has no watches, and nobody has proven
     /// to be anybody. The paths come in order, the root included.
@@ -40,9 +55,8 @@ impl Tree {
     ) -> Result<Self, RestoreError> {
         let mut sessions: BTreeMap<_, _> = sessions.into_iter().map(|id| (id, OpenSession::default())).collect();
         let mut restored: Vec<(NodePath, Node)> = Vec::new();
-        // From the root to the last node, each with where it is: the next node's parent is one of them or not there at all.
-        // So no parent is searched for.
-        let mut line: Vec<(NodePath, usize)> = Vec::new();
+        // From the root to the last node: the next node's parent is one of them or not there at all. So no parent is searched for.
+        let mut line: Vec<Ancestor> = Vec::new();
         for (path, record) in nodes {
             if restored.last().is_some_and(|(last, _)| *last >= path) {
                 return Err(RestoreError::OutOfOrder(path));
@@ -54,23 +68,20 @@ impl Tree {
                 };
                 owner.ephemerals.insert(path.clone());
             }
-            match path.parent_str() {
-                None => {}
-                Some(parent) => {
-                    // A node that is no ancestor of this one may yet be one of the next: "/a", "/a-b", "/a/b".
-                    while line.last().is_some_and(|(last, _)| !path.as_str().starts_with(last.as_str())) {
-                        line.pop();
-                    }
-                    let found = line.iter().rev().find(|(last, _)| last.as_str() == parent);
-                    let Some((_, at)) = found else {
-                        return Err(RestoreError::NoParent(path));
-                    };
-                    restored[*at].1.children.insert(path.clone());
+            if let Some(parent) = path.parent_str() {
+                // A node that is no ancestor of this one may yet be one of the next: "/a", "/a-b", "/a/b".
+                while let Some(last) = line.pop_if(|last| !path.as_str().starts_with(last.path.as_str())) {
+                    last.leave(&mut restored);
                 }
+                let Some(parent) = line.iter_mut().rev().find(|last| last.path.as_str() == parent) else {
+                    return Err(RestoreError::NoParent(path));
+                };
+                parent.children.push(path.clone());
             }
-            line.push((path.clone(), restored.len()));
+            line.push(Ancestor { path: path.clone(), at: restored.len(), children: Vec::new() });
             restored.push((path, Node::restored(record)));
         }
+        line.into_iter().for_each(|last| last.leave(&mut restored));
         if !restored.first().is_some_and(|(path, _)| path.is_root()) {
             return Err(RestoreError::NoRoot);
         }
