@@ -18,7 +18,7 @@ async fn fill(client: &TokioClient) -> usize {
         let node = path(&format!("/filler{number}"));
         match client.create(&node, vec![b'x'; 50_000], CreateMode::Persistent).await {
             Ok(_) => {}
-            Err(Error::ConnectionLost { .. } | Error::Refused(Refusal::NotReadOnly)) => return number,
+            Err(Error::ConnectionLost | Error::Refused(Refusal::NotReadOnly)) => return number,
             Err(error) => panic!("{error}"),
         }
     }

@@ -71,7 +71,7 @@ async fn nodes_are_as_they_were_in_every_respect() {
     for (node, before) in all.iter().zip(before) {
         assert_eq!(seen(&client, node).await, before, "{node}");
     }
-    assert_eq!(client.ephemerals(&path("/")).await.unwrap(), [ephemeral.clone()]);
+    assert_eq!(client.ephemerals(&path("/")).await.unwrap(), std::slice::from_ref(&ephemeral));
     let next = client.create(&path("/a/s-"), "", CreateMode::PersistentSequential).await.unwrap();
     assert_eq!(next.path.as_str(), "/a/s-0000000004", "numbers go on");
     assert!(next.stat.czxid > Zxid(zxid));

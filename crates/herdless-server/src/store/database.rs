@@ -66,6 +66,7 @@ impl Database {
         database.transaction(|transaction, _| {
             let mut meta = transaction.open_table(META).map_err(from_database)?;
             meta.insert(FORMAT_KEY, &FORMAT.to_be_bytes()[..]).map_err(from_database)?;
+            drop(transaction.open_table(SESSIONS).map_err(from_database)?);
             Ok(())
         })?;
         database.commit(all)?;
@@ -183,6 +184,9 @@ fn write(transaction: &WriteTransaction, batch: &Batch, digest: &mut u128) -> Re
         if let Some(old) = old.map_err(from_database)? {
             *digest = digest.wrapping_sub(weight(NODE, key.as_bytes(), old.value(), &mut scratch));
         }
+    }
+    if batch.sessions.is_empty() {
+        return Ok(());
     }
     let mut sessions = transaction.open_table(SESSIONS).map_err(from_database)?;
     for (id, session) in &batch.sessions {
