@@ -98,6 +98,16 @@ impl Tree {
         })
     }
 
+    /// What there is to know of a node, for [`restore`](Self::restore).
+    pub fn record(&self, path: &NodePath) -> Option<NodeRecord> {
+        self.nodes.get(path).map(Node::record)
+    }
+
+    /// The sessions that are open, in order.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
+    }
+
     /// The next change comes after `last`, if it would not anyway.
     pub fn skip_to(&mut self, last: Zxid) {
         self.zxid = self.zxid.max(last.0);
