@@ -115,6 +115,6 @@ pub use herdless_proto::FourLetterWord;
 #[cfg(feature = "tls")]
 pub use herdless_tls::TlsError;
 pub use server::{BindError, Builder, Server};
-pub use store::{Disk, Durability, StoreError, restore};
+pub use store::{Disk, Durability, StoreError, backup, import, restore};
 #[cfg(feature = "tls")]
 pub use tls::{ServerTls, ServerTlsOptions};

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use redb::ReadableDatabase;
 
-use super::StoreError;
-use super::database::{Database, copy};
+use super::database::copy;
 use super::directory::{Directory, make_file};
 use super::disk::Disk;
+use super::{StoreError, open_existing};
 
 /// Writes what was last committed to a new file, while the store goes on.
 pub(crate) fn back_up(database: &redb::Database, path: &Path) -> Result<(), StoreError> {
@@ -24,28 +24,38 @@ pub(crate) fn back_up(database: &redb::Database, path: &Path) -> Result<(), Stor
     make_file(unfinished.as_ref(), path, |disk| copy(&snapshot, disk))
 }
 
+/// Writes all of a data directory to one new file, as [`Server::backup`](crate::Server::backup) does while the server goes on: this is
+/// for one that has ended. The directory stays as it is.
+///
+/// # Errors
+///
+/// [`StoreError`]: there is no store in the directory, a server has it, or it is damaged; there is such a file already, or it
+/// cannot be written.
+pub fn backup(directory: impl AsRef<Path>, file: impl AsRef<Path>) -> Result<(), StoreError> {
+    let source = Directory::lock_store(directory.as_ref())?;
+    let (database, _) = open_existing(source.open()?)?;
+    back_up(&database.shared(), file.as_ref())?;
+    database.close()
+}
+
 /// Makes a data directory of a [backup](crate::Server::backup): a server that is started there goes on from where the backup was
-/// made. The directory is made, or is there and has no store.
+/// made. The directory is made, or is there and empty.
 ///
 /// Its next change is numbered beyond all that the server may have told of since the backup, by 2^32 and the clock: so clients
 /// that have seen more are let in, and a fencing token is never given out twice. Sessions come back as after a restart.
 ///
 /// # Errors
 ///
-/// [`StoreError`]: where the directory has a store already or is another server's, or the file is no backup or damaged. All of it
+/// [`StoreError`]: where the directory is not empty or is another server's, or the file is no backup or damaged. All of it
 /// is read before anything is made of it.
 pub fn restore(backup: impl AsRef<Path>, directory: impl AsRef<Path>) -> Result<(), StoreError> {
     let (backup, directory) = (backup.as_ref(), directory.as_ref());
     let at = |source| StoreError::Directory { path: backup.to_owned(), source };
     let mut source = File::open(backup).map_err(at)?;
-    let target = Directory::lock(directory)?;
-    if target.has_store()? {
-        return Err(StoreError::NotEmpty(directory.to_owned()));
-    }
+    let target = Directory::lock_empty(directory)?;
     target.make(|disk| {
         write_all(&mut source, &*disk)?;
-        let opened = Database::open(disk)?;
-        opened.map(drop).ok_or_else(|| StoreError::Damaged("its file is empty".into()))
+        open_existing(disk).map(drop)
     })
 }
 

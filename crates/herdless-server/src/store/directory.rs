@@ -46,12 +46,47 @@ impl Directory {
         }
     }
 
+    /// The same for a directory that is empty; what an attempt before this one may have left is no matter, nor is what file
+    /// systems have at their root.
+    pub(super) fn lock_empty(path: &Path) -> Result<Self, StoreError> {
+        let error = |source| StoreError::Directory { path: path.to_owned(), source };
+        if path.is_dir() {
+            // Before anything is made in what may be somebody else's.
+            for entry in fs::read_dir(path).map_err(error)? {
+                match entry.map_err(error)?.file_name().to_str() {
+                    Some(LOCK | FILE | UNFINISHED | "lost+found") => {}
+                    _ => return Err(StoreError::NotEmpty(path.to_owned())),
+                }
+            }
+        }
+        let locked = Self::lock(path)?;
+        // Only now: where there is a server, that is said first, and nobody else makes one meanwhile.
+        if fs::exists(path.join(FILE)).map_err(error)? {
+            return Err(StoreError::NotEmpty(path.to_owned()));
+        }
+        Ok(locked)
+    }
+
+    /// The same for a directory that has a store.
+    pub(super) fn lock_store(path: &Path) -> Result<Self, StoreError> {
+        // A store is never taken away, and nothing is to be made where there is none.
+        let file = path.join(FILE);
+        fs::metadata(&file).map_err(|source| StoreError::Directory { path: file, source })?;
+        Self::lock(path)
+    }
+
     /// The file of the store; where there is none it is made of what `all` tells.
     pub(super) fn disk(&self, all: impl FnOnce() -> Batch) -> Result<Arc<dyn Disk>, StoreError> {
         let file = self.path.join(FILE);
         if !fs::exists(&file).map_err(|source| self.error(source))? {
             self.make(|disk| Database::create(disk, &all())?.close())?;
         }
+        self.open()
+    }
+
+    /// The file of the store that is there.
+    pub(super) fn open(&self) -> Result<Arc<dyn Disk>, StoreError> {
+        let file = self.path.join(FILE);
         let opened = private().open(&file).and_then(FileDisk::new);
         Ok(Arc::new(opened.map_err(|source| StoreError::Directory { path: file, source })?))
     }
@@ -59,11 +94,6 @@ impl Directory {
     /// Makes the file of the store, all of it or none.
     pub(super) fn make(&self, fill: impl FnOnce(Arc<dyn Disk>) -> Result<(), StoreError>) -> Result<(), StoreError> {
         make_file(&self.path.join(UNFINISHED), &self.path.join(FILE), fill)
-    }
-
-    /// Whether there is a store in it.
-    pub(super) fn has_store(&self) -> Result<bool, StoreError> {
-        fs::exists(self.path.join(FILE)).map_err(|source| self.error(source))
     }
 
     fn error(&self, source: io::Error) -> StoreError {

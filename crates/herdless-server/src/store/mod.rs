@@ -9,6 +9,7 @@ mod database;
 mod directory;
 mod disk;
 mod error;
+mod import;
 mod records;
 mod writer;
 
@@ -21,10 +22,11 @@ use herdless_memory::Tree;
 use tokio::sync::oneshot;
 
 pub(crate) use backup::back_up;
-pub use backup::restore;
+pub use backup::{backup, restore};
 pub(crate) use database::{Batch, Database, Loaded};
 pub use disk::Disk;
 pub use error::StoreError;
+pub use import::import;
 pub(crate) use records::SessionRecord;
 pub(crate) use writer::{Writer, start};
 
@@ -109,8 +111,7 @@ impl Store {
         durability: Durability,
         directory: Option<Directory>,
     ) -> Result<(Self, Loaded), StoreError> {
-        let opened = Database::open(disk.clone())?;
-        let (database, loaded) = opened.ok_or_else(|| StoreError::Damaged("its file is empty".into()))?;
+        let (database, loaded) = open_existing(disk.clone())?;
         Ok((Self { database, disk, durability, _directory: directory }, loaded))
     }
 
@@ -125,6 +126,11 @@ impl Store {
         loaded.tree.keep_journal(false);
         self.database.set_state(zxid, self.durability != Durability::Durable)
     }
+}
+
+/// Opens a store that has to be there, and reads all of it.
+fn open_existing(disk: Arc<dyn Disk>) -> Result<(Database, Loaded), StoreError> {
+    Database::open(disk)?.ok_or_else(|| StoreError::Damaged("its file is empty".into()))
 }
 
 /// How far a server begins beyond a store that may be behind.

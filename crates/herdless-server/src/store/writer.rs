@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use herdless_core::Mutex;
 use tokio::sync::oneshot;
 
-use super::database::Database;
-use super::{Batch, Durability, Store, StoreError, now};
+use super::{Batch, Durability, Store, StoreError, now, open_existing};
 use crate::state::{Shared, Work};
 
 /// The storage thread, which ends when this is dropped: once all is on disk.
@@ -139,8 +138,7 @@ impl Store {
         shared: &Shared,
     ) -> Result<(), StoreError> {
         // After an error the database takes nothing more until it is opened anew.
-        let opened = Database::open(self.disk.clone())?;
-        let (database, mut loaded) = opened.ok_or_else(|| StoreError::Damaged("its file is empty".into()))?;
+        let (database, mut loaded) = open_existing(self.disk.clone())?;
         self.database = database;
         if !mem::replace(is_shown, true) {
             loaded.tree.keep_journal(false);
