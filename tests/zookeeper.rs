@@ -8,6 +8,8 @@ mod barrier;
 mod curator;
 #[path = "zookeeper/elections.rs"]
 mod elections;
+#[path = "zookeeper/import.rs"]
+mod import;
 #[path = "zookeeper/leaders.rs"]
 mod leaders;
 #[path = "zookeeper/lock.rs"]

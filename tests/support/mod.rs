@@ -30,7 +30,7 @@ pub(crate) use proxy::Proxy;
 pub(crate) use raw::Raw;
 pub(crate) use wait::{GENEROUS, is_pending, refused, until, until_suspended, until_watching};
 pub(crate) use world::{NO_ZOOKEEPER, World, announce, connector, run, skipped};
-pub(crate) use zookeeper::{ZooKeeper, ZooKeeperProcess, free_port};
+pub(crate) use zookeeper::{ZooKeeper, ZooKeeperProcess, four_letter_word, free_port};
 
 /// Makes a test of each scenario, an `async fn(&World)` of the surrounding module, for each server it can run on:
 /// `embedded::NAME` and `zookeeper::NAME`. A scenario that is forgotten here is dead code, which the compiler reports.

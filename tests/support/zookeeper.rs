@@ -223,6 +223,11 @@ impl ZooKeeper {
         std::fs::remove_dir_all(self.process.directory().join("data")).unwrap();
     }
 
+    /// Where its data is.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.process.directory().join("data")
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.process.log()
