@@ -1,5 +1,7 @@
 //! `herdless`: a ZooKeeper-compatible server for single machines, and what belongs to running one.
 
+mod backup;
+mod import;
 mod log;
 mod restore;
 mod serve;
@@ -21,6 +23,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Import(import::Arguments),
+    Backup(backup::Arguments),
     Restore(restore::Arguments),
 }
 
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
     arguments.log.start();
     let done = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
     };
     match done {

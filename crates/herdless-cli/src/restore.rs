@@ -9,16 +9,16 @@ use crate::AnyError;
 /// Make a data directory of a backup
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The file that a server has written
-    #[arg(value_name = "FILE")]
-    backup: PathBuf,
-    /// The directory, which is made if it is not there, and must not have a server's data
+    /// The backup
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// The new directory, which is made if it is not there, and must be empty
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    to: PathBuf,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), AnyError> {
-    herdless_server::restore(&arguments.backup, &arguments.data)?;
-    tracing::info!(data = %arguments.data.display(), "restored");
+    herdless_server::restore(&arguments.from, &arguments.to)?;
+    tracing::info!(data = %arguments.to.display(), "restored");
     Ok(())
 }

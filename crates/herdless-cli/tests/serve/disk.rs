@@ -109,7 +109,7 @@ async fn a_backup_becomes_a_directory_to_serve() {
     drop(stream);
     assert!(server.shutdown().await.is_none());
 
-    let arguments = ["restore", backup.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let arguments = ["restore", "--from", backup.to_str().unwrap(), "--to", data.to_str().unwrap()];
     let output = run(&arguments).await;
     assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
     let (mut process, address) = Process::serve(&["--data", data.to_str().unwrap()]).await;
@@ -122,4 +122,36 @@ async fn a_backup_becomes_a_directory_to_serve() {
     let output = run(&arguments).await;
     assert!(complaint(&output).contains("is not empty"), "{}", complaint(&output));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_directory_is_backed_up_once_its_server_has_ended() {
+    let scratch = Scratch::new("backup");
+    let path = |name: &str| scratch.file(name).to_str().unwrap().to_owned();
+    let (data, file, restored) = (path("data"), path("file"), path("restored"));
+    let backup = ["backup", "--data", &data, "--to", &file];
+    let refused = async |arguments: &[&str], reason: &str| {
+        let output = run(arguments).await;
+        assert!(complaint(&output).contains(reason), "{}", complaint(&output));
+        assert_eq!(output.status.code(), Some(1));
+    };
+    refused(&backup, "No such file").await;
+    assert!(!scratch.file("data").exists());
+
+    let (mut process, address) = Process::serve(&["--data", &data]).await;
+    assert_eq!(codes(&mut session(address).await, &[create(1, "kept", b"")]).await, [0]);
+    refused(&backup, "another server is running on it").await;
+    process.signal("TERM").await;
+    assert_eq!(process.end().await.code(), Some(0));
+    let output = run(&backup).await;
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    refused(&backup, "exists").await;
+
+    let output = run(&["restore", "--from", &file, "--to", &restored]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    // What was backed up is there still.
+    for data in [&data, &restored] {
+        let (_process, address) = Process::serve(&["--data", data]).await;
+        assert_eq!(codes(&mut session(address).await, &[exists(1, "kept")]).await, [0], "{data}");
+    }
 }

@@ -6,6 +6,7 @@
 mod disk;
 mod ending;
 mod figures;
+mod import;
 mod process;
 mod systemd;
 mod tls;

@@ -14,7 +14,7 @@ fn shown(page: &str, first: &str) -> String {
 #[tokio::test]
 async fn the_page_has_the_options() {
     let page = include_str!("../../README.md");
-    for command in ["herdless --help", "herdless serve --help", "herdless restore --help"] {
+    for command in ["", "serve ", "import ", "backup ", "restore "].map(|name| format!("herdless {name}--help")) {
         let arguments: Vec<_> = command.split(' ').skip(1).collect();
         let output = run(&arguments).await;
         assert_eq!(output.status.code(), Some(0));

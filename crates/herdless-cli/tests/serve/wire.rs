@@ -8,15 +8,22 @@ use tokio::net::TcpStream;
 /// A session on a connection, by a few bytes written by hand.
 pub(crate) async fn session(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
+    handshake(&mut stream, 0, &[0; 16]).await.unwrap();
+    stream
+}
+
+/// Asks for this session, or 0 for a new one; the session that is given, where any answer comes.
+pub(crate) async fn handshake(stream: &mut TcpStream, session: i64, password: &[u8; 16]) -> Option<i64> {
     let mut handshake = 44i32.to_be_bytes().to_vec();
     handshake.extend([0; 12]); // protocol version, last zxid seen
     handshake.extend(10_000i32.to_be_bytes()); // timeout
-    handshake.extend([0; 8]); // no session yet
+    handshake.extend(session.to_be_bytes());
     handshake.extend(16i32.to_be_bytes());
-    handshake.extend([0; 16]); // no password yet
+    handshake.extend(password);
     stream.write_all(&handshake).await.unwrap();
-    frame(&mut stream).await.unwrap();
-    stream
+    let answer = frame(stream).await?;
+    // Behind the protocol version and the timeout.
+    Some(i64::from_be_bytes(answer[8..16].try_into().unwrap()))
 }
 
 /// The next frame; `None` at the end of the connection.
