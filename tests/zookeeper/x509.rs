@@ -7,7 +7,7 @@ use rcgen::string::{BmpString, Ia5String, PrintableString, TeletexString, Univer
 use rcgen::{DnType, DnValue};
 
 use crate::support::{Authority, Dice, Issued, NO_ZOOKEEPER, connector, skipped};
-use crate::tls::{BOTH, Secure, known_as};
+use crate::tls::{BOTH, Secure, known_as, x509};
 
 /// An embedded server that asks for certificates of this authority.
 async fn embedded(authority: &Authority) -> Server {
@@ -72,6 +72,26 @@ async fn a_subject_is_written_as_zookeeper_writes_it() {
         let at_ours = known_as(&connect(&ours, &theirs.authority, &client).await).await;
         assert_eq!(at_theirs.len(), 1, "{subject:?}");
         assert_eq!(at_ours, at_theirs, "{subject:?}");
+    }
+}
+
+/// Apache ZooKeeper writes such a character as two surrogates, which is no UTF-8.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_may_have_characters_beyond_16_bits() {
+    let Some(theirs) = Secure::start("clef", BOTH).await else {
+        return skipped(NO_ZOOKEEPER);
+    };
+    let ours = embedded(&theirs.authority).await;
+    let name = "\u{1d11e} and \u{10ffff}";
+    let clef = theirs.authority.issue_to(vec![(DnType::CommonName, text(name))]);
+    let node = NodePath::parse("/clef").unwrap();
+    for client in [theirs.connect(&clef).await, connect(&ours, &theirs.authority, &clef).await] {
+        assert_eq!(known_as(&client).await, [x509(name)]);
+        let own = [Acl { permissions: Permissions::ALL, scheme: "x509".into(), id: format!("CN={name}") }];
+        client.create_with_acl(&node, "", CreateMode::Persistent, own.clone()).await.unwrap();
+        assert_eq!(client.acl(&node).await.unwrap().0, own);
+        // It is what the server compares with, too.
+        client.set(&node, "x", Version::ANY).await.unwrap();
     }
 }
 

@@ -172,13 +172,19 @@ impl<'a> Reader<'a> {
         Ok(self.optional_buffer()?.map_or(NodeData::NULL, |bytes| Bytes::copy_from_slice(bytes).into()))
     }
 
-    /// A `ustring`.
-    pub fn string(&mut self) -> Result<&'a str, Malformed> {
-        std::str::from_utf8(self.buffer()?).map_err(|_| Malformed("UTF-8 of a string"))
+    /// A `ustring`, in UTF-8 or as Java writes it: a character beyond U+FFFF as two surrogates in three bytes each
+    /// (`BinaryOutputArchive.writeString`). A surrogate alone is malformed: it is no character, and with another in its place
+    /// two identities could be taken for the same.
+    pub fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
+        let bytes = self.buffer()?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(text.into()),
+            Err(_) => join_surrogates(bytes).map(Cow::Owned).ok_or(Malformed("UTF-8 of a string")),
+        }
     }
 
     /// A `ustring` that may be null.
-    pub fn optional_string(&mut self) -> Result<Option<&'a str>, Malformed> {
+    pub fn optional_string(&mut self) -> Result<Option<Cow<'a, str>>, Malformed> {
         match self.rest.first_chunk::<4>() {
             Some(&length) if i32::from_be_bytes(length) == -1 => self.int().map(|_| None),
             _ => self.string().map(Some),
@@ -193,7 +199,7 @@ impl<'a> Reader<'a> {
 
     /// A `ustring` that is a znode path.
     pub fn path(&mut self) -> Result<NodePath, Malformed> {
-        NodePath::parse(self.string()?).map_err(|_| Malformed("path"))
+        NodePath::parse(&self.string()?).map_err(|_| Malformed("path"))
     }
 
     /// The count of a `vector` whose elements take at least `least` bytes each; a null one (−1) is read as empty.
@@ -234,6 +240,34 @@ impl<'a> Reader<'a> {
             num_children: self.int()?,
             pzxid: Zxid(self.long()?),
         })
+    }
+}
+
+/// UTF-8 but for characters that are two surrogates in three bytes each.
+#[cold]
+fn join_surrogates(bytes: &[u8]) -> Option<String> {
+    let (mut text, mut rest) = (String::new(), bytes);
+    loop {
+        let valid = rest.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        text.push_str(valid);
+        rest = &rest[valid.len()..];
+        if rest.is_empty() {
+            return Some(text);
+        }
+        let (pair, behind) = rest.split_first_chunk()?;
+        text.push(joined(*pair)?);
+        rest = behind;
+    }
+}
+
+/// The character of two surrogates in three bytes each.
+fn joined(pair: [u8; 6]) -> Option<char> {
+    let unit = |second: u8, third: u8| 0xd000 | u16::from(second & 0x3f) << 6 | u16::from(third & 0x3f);
+    match pair {
+        [0xed, high @ 0xa0..=0xaf, high_end @ 0x80..=0xbf, 0xed, low @ 0xb0..=0xbf, low_end @ 0x80..=0xbf] => {
+            char::decode_utf16([unit(high, high_end), unit(low, low_end)]).next()?.ok()
+        }
+        _ => None,
     }
 }
 
@@ -288,6 +322,35 @@ mod tests {
         assert_eq!(Reader::new(&(-1i32).to_be_bytes()).buffer(), Ok(&[][..]));
         assert_eq!(Reader::new(&[0, 0]).int(), Err(Malformed("int")));
         assert_eq!(Reader::new(&[0, 0, 0, 1, 0xff]).string(), Err(Malformed("UTF-8 of a string")));
+    }
+
+    #[test]
+    fn a_character_of_two_surrogates_is_read_as_one() {
+        let read = |bytes: &[u8]| {
+            let mut record = (bytes.len() as i32).to_be_bytes().to_vec();
+            record.extend(bytes);
+            Reader::new(&record).string().map(Cow::into_owned)
+        };
+        for (bytes, text) in [
+            (&b"CN=\xed\xa0\xb4\xed\xb4\x9e"[..], "CN=\u{1d11e}"),
+            (b"\xed\xa0\x80\xed\xb0\x80-\xed\xaf\xbf\xed\xbf\xbf\xc3\xa9", "\u{10000}-\u{10ffff}\u{e9}"),
+            (b"\xed\xa0\xb4\xed\xb4\x9e\xf0\x9d\x84\x9e", "\u{1d11e}\u{1d11e}"),
+        ] {
+            assert_eq!(read(bytes).unwrap(), text);
+        }
+        for alone in [
+            &b"\xed\xa0\xb4"[..],
+            b"a\xed\xb4\x9e",
+            b"\xed\xb4\x9e\xed\xa0\xb4",
+            b"\xed\xa0\xb4\xed\xa0\xb4",
+            b"\xed\xa0\xb4\xed\xb4",
+            b"\xed\xa0\xb4\xed\xb4\x9e\xed\xa0\xb4",
+            b"\xed\xa0\xb4\xed\xb4\x9e\xff",
+            b"\xed\xa0\xb4abc",
+            b"\xc0\x80",
+        ] {
+            assert_eq!(read(alone), Err(Malformed("UTF-8 of a string")), "{alone:x?}");
+        }
     }
 
     #[test]

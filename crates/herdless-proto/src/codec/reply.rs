@@ -1,5 +1,7 @@
 //! Replies and notifications: written by the server, read by the client.
 
+use std::borrow::Cow;
+
 use herdless_core::{
     Created, Error, EventKind, Identity, MultiReply, NodePath, ReadReply, Refusal, Reply, Stat, WatchEvent,
 };
@@ -100,7 +102,7 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
         OpCode::Auth => Reply::Authenticated,
         OpCode::WhoAmI => Reply::Identities(
             (0..r.count(8)?)
-                .map(|_| Ok(Identity { scheme: r.string()?.to_owned(), id: r.string()?.to_owned() }))
+                .map(|_| Ok(Identity { scheme: r.string()?.into_owned(), id: r.string()?.into_owned() }))
                 .collect::<Result<_, _>>()?,
         ),
         OpCode::Reconfig => Reply::Data(r.data()?, r.stat()?),
@@ -117,7 +119,7 @@ pub fn read_reply(opcode: OpCode, err: i32, r: &mut Reader<'_>) -> Result<Result
 }
 
 fn read_names(r: &mut Reader<'_>) -> Result<Vec<String>, Malformed> {
-    (0..r.count(4)?).map(|_| r.string().map(str::to_owned)).collect()
+    (0..r.count(4)?).map(|_| r.string().map(Cow::into_owned)).collect()
 }
 
 /// A multi that failed has 0 in its header; each result is then an `ErrorResult`: 0 before the operation at fault, its

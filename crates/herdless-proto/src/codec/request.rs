@@ -259,8 +259,8 @@ pub(super) fn read_acl(r: &mut Reader<'_>) -> Result<Vec<Acl>, Malformed> {
     for _ in 0..count {
         list.push(Acl {
             permissions: Permissions::from_bits(r.int()?),
-            scheme: r.string()?.to_owned(),
-            id: r.string()?.to_owned(),
+            scheme: r.string()?.into_owned(),
+            id: r.string()?.into_owned(),
         });
     }
     Ok(list)
