@@ -236,3 +236,91 @@ impl State {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use herdless_core::Mutex;
+    use herdless_proto::codec::{ConnectRequest, Writer};
+
+    use super::*;
+    use crate::state::{Received, Settings, Shared};
+
+    fn shared() -> Shared {
+        let settings = Settings {
+            port: 0,
+            session_timeouts: Duration::from_secs(1)..=Duration::from_secs(40),
+            max_connections: 10,
+            max_request: 1 << 20,
+            allow_ttl: false,
+            has_tls: false,
+            enforce_quotas: false,
+            words: BTreeSet::new(),
+        };
+        Shared::new(settings, Duration::from_secs(1), None)
+    }
+
+    fn frame(write: impl FnOnce(&mut Writer<'_>)) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        let mut writer = Writer::frame(&mut bytes);
+        write(&mut writer);
+        writer.finish();
+        bytes
+    }
+
+    fn handshake() -> BytesMut {
+        let timeout_ms = 10_000;
+        let new = ConnectRequest { last_zxid_seen: 0, timeout_ms, session_id: 0, password: [0; 16], read_only: None };
+        frame(|w| new.write(w))
+    }
+
+    /// Creates `/a`.
+    fn creation() -> BytesMut {
+        frame(|w| {
+            w.int(1);
+            w.int(1);
+            w.string("/a");
+            w.buffer(b"");
+            w.int(1);
+            w.int(31);
+            w.string("world");
+            w.string("anyone");
+            w.int(0);
+        })
+    }
+
+    fn receive(state: &mut State, link: u64, bytes: &mut BytesMut) -> Received {
+        state.receive(link, bytes, &mut Wakers::default()).unwrap()
+    }
+
+    /// A connection that has looked whether it is frozen may be so before it comes to read.
+    #[test]
+    fn what_was_read_of_a_frozen_connection_is_carried_out_once_it_thaws() {
+        shared().state.with(|state| {
+            let link = state.open_link(([127, 0, 0, 1], 1).into());
+            let mut bytes = handshake();
+            state.freeze_all();
+            assert!(receive(state, link, &mut bytes).is_behind);
+            assert_eq!((bytes.as_ref(), state.sessions().count()), (handshake().as_ref(), 0));
+            state.thaw_all().wake();
+            assert!(!receive(state, link, &mut bytes).is_behind);
+            assert!(bytes.is_empty());
+            let (session, _) = state.sessions().next().unwrap();
+
+            let zxid = state.tree.last_zxid();
+            let mut bytes = creation();
+            assert!(state.freeze(session));
+            assert!(receive(state, link, &mut bytes).is_behind);
+            assert_eq!((bytes.as_ref(), state.tree.last_zxid()), (creation().as_ref(), zxid));
+            // One that is not frozen goes on.
+            let other = state.open_link(([127, 0, 0, 1], 2).into());
+            assert!(!receive(state, other, &mut handshake()).is_behind);
+            assert_eq!(state.sessions().count(), 2);
+            state.thaw(session).wake();
+            let before = state.tree.last_zxid();
+            assert!(!receive(state, link, &mut bytes).is_behind);
+            assert!(bytes.is_empty() && state.tree.last_zxid() > before);
+        });
+    }
+}
