@@ -24,16 +24,20 @@ fn one_command(address: &str) -> Command {
     java
 }
 
-/// What is printed, without times, and with zxids that count from the first. What is listed in no order is put into
-/// one. Events are printed whenever they come: they are put to the end.
+/// What is printed, with zxids that count from the first, and without times: but for those that are 0, as of the nodes that
+/// are there from the start. What is listed in no order is put into one. Events are printed whenever they come: they are put
+/// to the end.
 fn lines(text: &str) -> Vec<String> {
     let (mut lines, mut events) = (Vec::new(), Vec::new());
     let mut first = None;
     for line in text.lines() {
         if let Some((name, number)) = line.split_once("Zxid = 0x") {
             let zxid = i64::from_str_radix(number, 16).unwrap();
-            lines.push(format!("{name}Zxid = {}", zxid - *first.get_or_insert(zxid)));
-        } else if line.contains("time = ") || line.starts_with("Connecting to ") {
+            lines.push(match zxid {
+                0 => line.to_owned(),
+                _ => format!("{name}Zxid = {}", zxid - *first.get_or_insert(zxid)),
+            });
+        } else if line.contains("time = ") && !line.ends_with(" 1970") || line.starts_with("Connecting to ") {
             // Differs from run to run.
         } else if line.starts_with("WatchedEvent") {
             events.push(line.to_owned());

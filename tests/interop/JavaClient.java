@@ -61,6 +61,7 @@ public final class JavaClient {
     }
 
     private void run() throws Exception {
+        section("the server's own nodes", this::ownNodes);
         section("create", this::creation);
         section("data", this::data);
         section("children", this::children);
@@ -73,6 +74,7 @@ public final class JavaClient {
         section("access", this::access);
         section("addresses", this::addresses);
         section("reconfiguration", this::reconfiguration);
+        section("quota", this::quota);
         section("chroot", this::chroot);
         section("asynchronous calls", this::asynchronous);
         section("reconnecting", this::reconnecting);
@@ -84,6 +86,69 @@ public final class JavaClient {
     }
 
     // The sections.
+
+    /** Before anything else is there: some of what their Stats hold is that of no node that a client makes. */
+    private void ownNodes() throws Exception {
+        for (String path : List.of("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config")) {
+            Stat stat = new Stat();
+            say(path, () -> print(zk.getData(path, false, stat)));
+            say("stat", () -> whole(stat));
+            say("children", () -> new TreeSet<>(zk.getChildren(path, false)));
+            say("list", () -> zk.getACL(path, null));
+            say("all below", () -> zk.getAllChildrenNumber(path));
+            say("delete", () -> delete(path, -1));
+        }
+        Events own = new Events();
+        Stat stat = new Stat();
+        say("configuration", () -> print(zk.getConfig(own, stat)));
+        say("stat", () -> whole(stat));
+        say("set configuration", () -> print(zk.setData("/zookeeper/config", bytes("x"), -1)));
+        say("nobody was told", own::left);
+        say("in a multi", () -> print(zk.multi(List.of(
+                Op.check("/", 0), Op.check("/zookeeper", 0), Op.create("/zookeeper/a", null, OPEN_ACL_UNSAFE,
+                        CreateMode.PERSISTENT), Op.delete("/zookeeper/a", 0)))));
+    }
+
+    /** As zkCli's {@code setquota}. */
+    private void quota() throws Exception {
+        zk.create("/limited", bytes("1234"), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+        String quota = "/zookeeper/quota/limited";
+        zk.create(quota, null, OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+        zk.create(quota + "/zookeeper_limits", bytes("count=2,bytes=10"), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+        Question counted = () -> print(zk.getData(quota + "/zookeeper_stats", false, null));
+        say("without figures", counted);
+        zk.create(quota + "/zookeeper_stats", bytes("count=0,bytes=0"), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+        say("from the start", counted);
+        for (String name : List.of("/a", "/b", "/b/c")) {
+            zk.create("/limited" + name, bytes("data"), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT);
+        }
+        say("beyond its limits", counted);
+        zk.setData("/limited/a", new byte[1_000], -1);
+        say("set", counted);
+        zk.setData("/limited/a", null, -1);
+        say("set to null", counted);
+        say("refused", () -> print(zk.multi(List.of(
+                Op.create("/limited/d", bytes("d"), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT), Op.check("/nowhere", 0)))));
+        say("not counted", counted);
+        say("in a multi", () -> print(zk.multi(List.of(
+                Op.create("/limited/d", bytes("d"), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT),
+                Op.setData("/limited/b", bytes("longer"), 0), Op.delete("/limited/b/c", 0)))));
+        say("counted", counted);
+        ZooKeeper owner = connect(address, new Events());
+        owner.create("/limited/e", bytes("e"), OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL);
+        say("ephemeral", counted);
+        owner.close();
+        say("closed", counted);
+        Stat stat = zk.exists(quota + "/zookeeper_stats", false);
+        say("stat", () -> whole(stat, "", stat.getCzxid()));
+        for (String name : List.of("/a", "/b", "/d", "")) {
+            zk.delete("/limited" + name, -1);
+        }
+        say("gone", counted);
+        for (String name : List.of("/zookeeper_limits", "/zookeeper_stats", "")) {
+            zk.delete(quota + name, -1);
+        }
+    }
 
     private void creation() throws Exception {
         String[] data = {"a"};
@@ -647,8 +712,8 @@ public final class JavaClient {
         say("seen", own::next);
         say("ephemeral", () -> print(zk.exists("/closing", false)));
         say("afterwards", () -> client.exists("/", false));
-        say("what is left", () -> new TreeSet<>(zk.getChildren("/", false)).stream()
-                .filter(name -> !name.equals("zookeeper")).collect(Collectors.toList()));
+        say("what is left", () -> new TreeSet<>(zk.getChildren("/", false)));
+        say("root", () -> print(zk.exists("/", false)));
     }
 
     // What is printed.
@@ -725,6 +790,16 @@ public final class JavaClient {
         return "zxids in order " + order + ", version " + stat.getVersion() + ", cversion " + stat.getCversion()
                 + ", aversion " + stat.getAversion() + ", of " + owner + ", length " + stat.getDataLength()
                 + ", children " + stat.getNumChildren() + "" + (stat.getMtime() < stat.getCtime() ? ", set before it was made" : "");
+    }
+
+    /** Of a node that is there from the start, so that everything is the same on every server. */
+    private static String whole(Stat stat) {
+        return whole(stat, stat.getCtime() + " " + stat.getMtime() + ", ", 0);
+    }
+
+    private static String whole(Stat stat, String times, long start) {
+        return times + "zxids " + (stat.getCzxid() - start) + " " + (stat.getMzxid() - start) + " "
+                + (stat.getPzxid() - start) + ", owner " + stat.getEphemeralOwner() + ", " + print(stat);
     }
 
     private static String print(List<OpResult> results) {

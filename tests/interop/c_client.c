@@ -153,6 +153,50 @@ static zhandle_t *connect_to(const char *address, const clientid_t *id, char *na
 
 /* The sections. */
 
+static void own_nodes(zhandle_t *zk) {
+    static const char *const paths[] = {"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"};
+    char data[256];
+    int length = sizeof data;
+    struct Stat stat;
+    puts("== the server's own nodes");
+    for (int i = 0; i < 4; i++) {
+        puts(paths[i]);
+        say_data(zk, paths[i]);
+        say_children(zk, paths[i]);
+        say_acl(zk, paths[i]);
+        if (zoo_exists(zk, paths[i], 0, &stat) == ZOK) {
+            printf("  times %lld %lld, zxids %lld %lld %lld\n", (long long)stat.ctime, (long long)stat.mtime,
+                   (long long)stat.czxid, (long long)stat.mzxid, (long long)stat.pzxid);
+        }
+        say("delete", zoo_delete(zk, paths[i], -1));
+    }
+    int code = zoo_getconfig(zk, 0, data, &length, &stat);
+    say("configuration", code);
+    if (code == ZOK) {
+        printf("  %d: '%.*s'\n", length, length > 0 ? length : 0, data);
+        say_stat(&stat);
+    }
+    say("set configuration", zoo_set(zk, "/zookeeper/config", "x", 1, -1));
+    length = sizeof data;
+    say("reconfigure", zoo_reconfig(zk, NULL, "3", NULL, -1, data, &length, &stat));
+}
+
+static void quota(zhandle_t *zk) {
+    const struct ACL_vector *open = &ZOO_OPEN_ACL_UNSAFE;
+    puts("== quota");
+    create(zk, "/limited", "1234", ZOO_PERSISTENT, open);
+    create(zk, "/zookeeper/quota/limited", NULL, ZOO_PERSISTENT, open);
+    create(zk, "/zookeeper/quota/limited/zookeeper_limits", "count=2,bytes=10", ZOO_PERSISTENT, open);
+    create(zk, "/zookeeper/quota/limited/zookeeper_stats", "count=0,bytes=0", ZOO_PERSISTENT, open);
+    create(zk, "/limited/a", "1234567890", ZOO_PERSISTENT, open);
+    create(zk, "/limited/a/b", NULL, ZOO_EPHEMERAL, open);
+    say_data(zk, "/zookeeper/quota/limited/zookeeper_stats");
+    say("delete", zoo_delete(zk, "/limited/a/b", -1));
+    say("set to null", zoo_set(zk, "/limited/a", NULL, -1, -1));
+    say_data(zk, "/zookeeper/quota/limited/zookeeper_stats");
+    say_children(zk, "/zookeeper/quota");
+}
+
 static void nodes(zhandle_t *zk) {
     const struct ACL_vector *open = &ZOO_OPEN_ACL_UNSAFE;
     struct Stat stat;
@@ -316,11 +360,14 @@ int main(int count, char **arguments) {
     say_next("event");
     zhandle_t *other = connect_to(arguments[1], NULL, "other: ");
     say_next("event");
+    own_nodes(zk);
     nodes(zk);
     multi(zk);
     watches(zk, other);
     access_lists(arguments[1], zk, other);
     sessions(arguments[1], zk);
+    quota(zk);
+    say_children(zk, "/");
     say("close", zookeeper_close(other));
     say("close", zookeeper_close(zk));
     return 0;

@@ -337,6 +337,32 @@ def leases(clients):
     say("MultiNonBlockingLease", held)
 
 
+def own_nodes(clients):
+    one = clients[0]
+    for path in ("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"):
+        say(path, *one.get(path))
+        say("children", sorted(one.get_children(path)))
+        say("list", *one.get_acls(path))
+        say("delete", refused(one.delete, path))
+    say("set", refused(one.set, "/zookeeper/config", b"x"))
+    say("reconfigure", refused(one.reconfig, joining=None, leaving="3", new_members=None))
+
+
+def quota(clients):
+    one = clients[0]
+    below = "/zookeeper/quota/limited"
+    one.create("/limited", b"1234")
+    one.create(below)
+    one.create(f"{below}/zookeeper_limits", b"count=2,bytes=10")
+    one.create(f"{below}/zookeeper_stats", b"count=0,bytes=0")
+    one.create("/limited/a/b", b"123456789", makepath=True)
+    say("counted", one.get(f"{below}/zookeeper_stats")[0])
+    one.delete("/limited", recursive=True)
+    say("gone", one.get(f"{below}/zookeeper_stats")[0])
+    one.delete(below, recursive=True)
+    say("none", one.get_children("/zookeeper/quota"))
+
+
 def nodes(clients):
     one, other = clients[:2]
     say("create", one.create("/n/a/b", b"data", makepath=True))
@@ -381,7 +407,8 @@ def main():
     clients = [KazooClient(hosts=sys.argv[1], timeout=SESSION) for _ in range(CLIENTS)]
     for client in clients:
         client.start(PATIENCE)
-    for check in (nodes, locks, semaphore, election, barriers, queues, counters, parties, partitioner, watches, leases):
+    checks = (own_nodes, nodes, quota, locks, semaphore, election, barriers, queues, counters, parties, partitioner)
+    for check in (*checks, watches, leases):
         print("==", check.__name__, flush=True)
         check(clients)
     for client in clients:
