@@ -195,7 +195,7 @@ fn acl(r: &mut Reader<'_>) -> Result<Arc<[Acl]>, Malformed> {
     let count = r.count(12)?;
     let mut entry = || {
         let permissions = Permissions::from_bits(r.int()?);
-        Ok(Acl { permissions, scheme: r.string()?.to_owned(), id: r.string()?.to_owned() })
+        Ok(Acl { permissions, scheme: r.string()?.into_owned(), id: r.string()?.into_owned() })
     };
     (0..count).map(|_| entry()).collect()
 }
