@@ -68,19 +68,26 @@ pub(crate) async fn go_on(
 ///
 /// When what is there is not what there was after any number of changes.
 pub(crate) async fn last(client: &TokioClient) -> Option<usize> {
-    client.exists(&path("/history")).await.unwrap()?;
-    let (data, stat) = client.get(&path("/history")).await.unwrap();
-    let last: usize = std::str::from_utf8(&data).unwrap().parse().unwrap();
-    assert_eq!(stat.version as usize, last);
-    let (mut names, stat) = client.children(&path("/history")).await.unwrap();
-    names.sort();
-    let first = last.saturating_sub(KEPT) + 1;
-    let expected: Vec<_> = (first..=last).map(|number| node(number).name().to_owned()).collect();
-    assert_eq!(names, expected);
-    assert_eq!(stat.cversion as usize, last + last.saturating_sub(KEPT), "creations and deletions");
-    let nodes: Vec<_> = (first..=last).map(|number| (number, client.get(&node(number)))).collect();
-    for (number, got) in nodes {
-        assert_eq!(got.await.unwrap().0.len(), 50 + number % 200);
+    let history = path("/history");
+    client.exists(&history).await.unwrap()?;
+    loop {
+        let (data, stat) = client.get(&history).await.unwrap();
+        let last: usize = std::str::from_utf8(&data).unwrap().parse().unwrap();
+        let first = last.saturating_sub(KEPT) + 1;
+        let (mut names, children) = client.children(&history).await.unwrap();
+        let mut sizes = Vec::new();
+        for number in first..=last {
+            sizes.push(client.get(&node(number)).await.ok().map(|(data, _)| data.len()));
+        }
+        // What a client that was given up had still to send may come between.
+        if client.exists(&history).await.unwrap().expect("it is never deleted").mzxid != stat.mzxid {
+            continue;
+        }
+        assert_eq!(stat.version as usize, last);
+        names.sort();
+        assert_eq!(names, (first..=last).map(|number| node(number).name().to_owned()).collect::<Vec<_>>());
+        assert_eq!(children.cversion as usize, last + last.saturating_sub(KEPT), "creations and deletions");
+        assert_eq!(sizes, (first..=last).map(|number| Some(50 + number % 200)).collect::<Vec<_>>());
+        return Some(last);
     }
-    Some(last)
 }
