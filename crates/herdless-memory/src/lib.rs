@@ -32,4 +32,4 @@ mod tree;
 pub use client::MemoryClient;
 pub use server::{Backend, MemoryServer};
 pub use time::ManualTime;
-pub use tree::{Changes, Fired, NodeRecord, RestoreError, Tree};
+pub use tree::{Caps, Changes, Fired, Holding, NodeRecord, RestoreError, Tree};

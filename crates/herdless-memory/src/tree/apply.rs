@@ -84,7 +84,7 @@ impl Tree {
             Request::Exists(Exists { path, watch }) => {
                 let stat = self.stat(path);
                 if *watch {
-                    self.watches.add(session, WatchKind::Data, path);
+                    self.watch(session, WatchKind::Data, path)?;
                 }
                 Ok(Reply::Exists(stat))
             }
@@ -92,19 +92,21 @@ impl Tree {
                 let node = self.readable(session, path)?;
                 let reply = Reply::Data(node.data.clone(), node.stat());
                 if *watch {
-                    self.watches.add(session, WatchKind::Data, path);
+                    self.watch(session, WatchKind::Data, path)?;
                 }
                 Ok(reply)
             }
             Request::GetChildren(GetChildren { path, watch }) => {
                 let node = self.readable(session, path)?;
+                self.expect_room_to_list(node.length_of_names())?;
                 let reply = Reply::Children(node.names(), node.stat());
                 if *watch {
-                    self.watches.add(session, WatchKind::Children, path);
+                    self.watch(session, WatchKind::Children, path)?;
                 }
                 Ok(reply)
             }
             Request::GetEphemerals(GetEphemerals { prefix }) => {
+                self.expect_room_to_list(self.ephemerals_from(session, prefix).map(|path| path.as_str().len()).sum())?;
                 Ok(Reply::Ephemerals(self.ephemerals_from(session, prefix).cloned().collect()))
             }
             Request::FindOwn(FindOwn { prefix, data }) => {
@@ -115,7 +117,7 @@ impl Tree {
                 Ok(Reply::Found(found))
             }
             Request::AddWatch(AddWatch { path, mode }) => {
-                self.add_watch(session, *mode, path);
+                self.watch(session, *mode, path)?;
                 Ok(Reply::WatchAdded)
             }
             Request::CheckWatches(CheckWatches { path, kind }) => match self.watches.contains(session, path, *kind) {
@@ -136,10 +138,7 @@ impl Tree {
                 Ok(Reply::AllChildrenNumber(u32::try_from(below).unwrap_or(u32::MAX)))
             }
             Request::GetAcl(GetAcl { path }) => self.acl(session, path).map_err(Error::Refused),
-            Request::MultiRead(multi) => {
-                let reads = multi.operations.iter().map(|read| self.read(session, read).map_err(Error::Refused));
-                Ok(Reply::MultiRead(reads.collect()))
-            }
+            Request::MultiRead(multi) => self.multi_read(session, multi),
             Request::Auth(auth) => self.prove(session, auth).map_err(Error::Refused),
             Request::WhoAmI(_) => Ok(Reply::Identities(self.identities(session).iter().map(access::user).collect())),
             // A server that stands alone.
@@ -184,7 +183,7 @@ impl Tree {
         if self.permits(session, node, Permissions::READ) { Ok(node) } else { Err(Refusal::NoAuth) }
     }
 
-    fn read(&self, session: SessionId, read: &ReadOp) -> Result<ReadReply, Refusal> {
+    pub(super) fn read(&self, session: SessionId, read: &ReadOp) -> Result<ReadReply, Refusal> {
         Ok(match read {
             ReadOp::GetData(path) => {
                 let node = self.readable(session, path)?;
@@ -213,8 +212,10 @@ impl Tree {
         if !self.permits(transaction.session, node, Permissions::ADMIN) {
             return Err(Refusal::NoAuth);
         }
-        let node = self.nodes.get_mut(set.path.as_str()).ok_or(Refusal::NoNode)?;
         expect_version(node.acl_version, set.version)?;
+        self.expect_room_for_list(&node.acl, &acl)?;
+        let node = self.nodes.get_mut(set.path.as_str()).ok_or(Refusal::NoNode)?;
+        self.size.replace_list(&node.acl, &acl);
         node.acl = acl;
         node.acl_version = next_version(node.acl_version);
         Ok(node.stat())
@@ -222,6 +223,7 @@ impl Tree {
 
     fn prove(&mut self, session: SessionId, auth: &Auth) -> Result<Reply, Refusal> {
         if let Some(identity) = access::identify(auth, self.identities(session))? {
+            self.expect_room_for_identity(session, &identity)?;
             self.identify(session, identity);
         }
         Ok(Reply::Authenticated)
@@ -275,6 +277,10 @@ impl Tree {
         node.time_to_live = time_to_live.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
         if create.mode.is_ephemeral() {
             node.owner = transaction.session.0;
+        }
+        // Last, as the quotas of Apache ZooKeeper are (`PrepRequestProcessor.checkQuota`).
+        self.expect_room_for(&path, &node)?;
+        if node.owner != 0 {
             self.sessions.entry(transaction.session).or_default().ephemerals.insert(path.clone());
         }
         let stat = node.stat();
@@ -284,7 +290,7 @@ impl Tree {
             parent.creates = creates.saturating_add(1);
             parent.pzxid = zxid;
         }
-        self.nodes.insert(path.clone(), node);
+        self.insert_node(path.clone(), node);
         transaction.changes.push(self.change_of_children(EventKind::Created, &path, acl));
         transaction.undo.push(Undo::Create { path: path.clone(), parent_creates: creates, parent_pzxid: pzxid });
         self.begin_figures(&path);
@@ -332,8 +338,10 @@ impl Tree {
         }
         let bytes = set.data.len() as i64 - node.data.len() as i64;
         self.check_quota(&set.path, bytes, 0, transaction.figures())?;
+        self.expect_room_to_grow(node.data.len(), set.data.len())?;
         let node = self.nodes.get_mut(set.path.as_str()).ok_or(Refusal::NoNode)?;
         check_version(node, set.version)?;
+        self.size.replace_data(&node.data, &set.data);
         transaction.undo.push(Undo::Set {
             path: set.path.clone(),
             data: std::mem::replace(&mut node.data, set.data.clone()),
@@ -411,15 +419,14 @@ impl Tree {
                     parent.children.insert(path.clone());
                     parent.pzxid = parent_pzxid;
                 }
-                self.nodes.insert(path, node);
+                self.insert_node(path, node);
             }
             Undo::Account(Figures { path, data }) => {
-                if let Some(node) = self.nodes.get_mut(path.as_str()) {
-                    node.data = data;
-                }
+                self.replace_data(&path, data);
             }
             Undo::Set { path, data, mzxid, mtime, version } => {
                 if let Some(node) = self.nodes.get_mut(path.as_str()) {
+                    self.size.replace_data(&node.data, &data);
                     (node.data, node.mzxid, node.mtime, node.version) = (data, mzxid, mtime, version);
                 }
             }

@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod caps;
 mod distinguished_name;
 mod journal;
 mod node;
@@ -15,14 +16,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use herdless_core::{
-    Acl, AddWatchMode, EventKind, Identity, NodePath, Permissions, SessionId, Stat, WatchEvent, WatchKind, WatcherType,
-    Zxid,
+    Acl, AddWatchMode, EventKind, Identity, NodeData, NodePath, Permissions, SessionId, Stat, WatchEvent, WatchKind,
+    WatcherType, Zxid,
 };
 
+pub use caps::{Caps, Holding};
 pub use journal::Changes;
 pub use node::NodeRecord;
 pub use restore::RestoreError;
 
+use caps::Size;
 use node::Node;
 use nodes::Nodes;
 use watches::Watches;
@@ -46,6 +49,8 @@ pub struct Tree {
     allows_x509: bool,
     has_system_nodes: bool,
     enforces_quotas: bool,
+    caps: Caps,
+    size: Size,
 }
 
 #[derive(Debug, Default)]
@@ -67,8 +72,10 @@ struct Change {
 impl Tree {
     /// A tree with only the root, whose first change will be `first`.
     pub fn new(first: Zxid) -> Self {
+        let root = Node::root();
+        let size = Size::of(&NodePath::root(), &root);
         Self {
-            nodes: Nodes::from_iter([(NodePath::root(), Node::root())]),
+            nodes: Nodes::from_iter([(NodePath::root(), root)]),
             sessions: BTreeMap::new(),
             touched_sessions: None,
             watches: Watches::default(),
@@ -77,6 +84,8 @@ impl Tree {
             allows_x509: false,
             has_system_nodes: false,
             enforces_quotas: false,
+            caps: Caps::NONE,
+            size,
         }
     }
 
@@ -137,9 +146,9 @@ impl Tree {
         self.sessions.get(&session).into_iter().flat_map(|open| &open.ephemerals)
     }
 
-    /// How many bytes the paths and the data of all nodes have, together. Looks at each.
+    /// How many bytes the paths and the data of all nodes have, together.
     pub fn data_size(&self) -> usize {
-        self.nodes.iter().map(|(path, node)| path.as_str().len() + node.data.len()).sum()
+        self.size.data
     }
 
     /// Whether the session is open.
@@ -239,9 +248,23 @@ impl Tree {
         }
     }
 
+    /// Puts a node into the tree; its parent's part in it is the caller's.
+    fn insert_node(&mut self, path: NodePath, node: Node) {
+        self.size.add(Size::of(&path, &node));
+        self.nodes.insert(path, node);
+    }
+
+    /// Gives a node other data; what it has had.
+    fn replace_data(&mut self, path: &NodePath, data: NodeData) -> Option<NodeData> {
+        let node = self.nodes.get_mut(path.as_str())?;
+        self.size.replace_data(&node.data, &data);
+        Some(std::mem::replace(&mut node.data, data))
+    }
+
     /// Takes a node out of the tree and of its parent.
     fn remove_node(&mut self, path: &NodePath) -> Option<Node> {
         let node = self.nodes.remove(path)?;
+        self.size.take(Size::of(path, &node));
         let zxid = Zxid(self.zxid);
         if let Some(parent) = self.parent_mut(path) {
             parent.children.remove(path);

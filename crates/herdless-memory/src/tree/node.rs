@@ -146,6 +146,11 @@ impl Node {
         self.children.iter().map(|path| path.name().to_owned()).collect()
     }
 
+    /// How many bytes they have.
+    pub(super) fn length_of_names(&self) -> usize {
+        self.children.iter().map(|path| path.name().len()).sum()
+    }
+
     /// `ContainerManager`: a container that has had children, and a node that was idle for longer than it may be; each only
     /// while it has no children.
     pub(super) fn is_reapable(&self, now_ms: i64) -> bool {

@@ -76,11 +76,10 @@ impl Tree {
         let limited = self.limited(path)?;
         let path = NodePath::unchecked(&format!("{QUOTA}{limited}/{STATS}"));
         // Nobody has to create it.
-        let node = self.nodes.get_mut(path.as_str())?;
-        let mut track = Track::parse(&node.data);
+        let mut track = Track::parse(&self.nodes.get(path.as_str())?.data);
         track.add(COUNT, nodes);
         track.add(BYTES, bytes);
-        let data = std::mem::replace(&mut node.data, track.bytes().into());
+        let data = self.replace_data(&path, track.bytes().into())?;
         Some(Figures { path, data })
     }
 
@@ -99,9 +98,7 @@ impl Tree {
         }
         let mut track = Track::default();
         track.0.extend([(COUNT.to_owned(), nodes), (BYTES.to_owned(), bytes)]);
-        if let Some(node) = self.nodes.get_mut(path.as_str()) {
-            node.data = track.bytes().into();
-        }
+        self.replace_data(path, track.bytes().into());
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use herdless_core::{NodePath, SessionId, Zxid};
 use thiserror::Error;
 
+use super::caps::{Caps, Size};
 use super::node::{Node, NodeRecord};
 use super::{OpenSession, Tree};
 
@@ -85,6 +86,8 @@ impl Tree {
         if !restored.first().is_some_and(|(path, _)| path.is_root()) {
             return Err(RestoreError::NoRoot);
         }
+        let mut size = Size::default();
+        restored.iter().for_each(|(path, node)| size.add(Size::of(path, node)));
         Ok(Self {
             nodes: restored.into_iter().collect(),
             sessions,
@@ -95,6 +98,8 @@ impl Tree {
             allows_x509: false,
             has_system_nodes: false,
             enforces_quotas: false,
+            caps: Caps::NONE,
+            size,
         })
     }
 

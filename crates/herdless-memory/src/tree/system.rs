@@ -33,7 +33,7 @@ impl Tree {
                 // Not counted among the parent's creations, so that its cversion begins below 0.
                 parent.children.insert(path.clone());
             }
-            self.nodes.insert(path, node);
+            self.insert_node(path, node);
         }
     }
 

@@ -18,6 +18,11 @@ pub(super) struct Watches {
     tables: [Table; 5],
     /// What each session watches, so that a session that ends need not be searched for.
     by_session: BTreeMap<SessionId, BTreeSet<(Kind, NodePath)>>,
+    /// How many there are in the tables, and how many bytes their paths have.
+    count: usize,
+    bytes: usize,
+    /// How many that stay on a node are there in both halves.
+    pairs: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +35,14 @@ pub(super) enum Kind {
 }
 
 /// The kinds that a watch is of.
+#[derive(Clone, Copy)]
 pub(super) struct Kinds(&'static [Kind]);
+
+impl Kinds {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
 
 impl From<WatchKind> for Kinds {
     fn from(kind: WatchKind) -> Self {
@@ -53,9 +65,45 @@ impl From<AddWatchMode> for Kinds {
 impl Watches {
     pub(super) fn add(&mut self, session: SessionId, kinds: impl Into<Kinds>, path: &NodePath) {
         for &kind in kinds.into().0 {
-            self.table(kind).entry(path.clone()).or_default().insert(session);
+            if self.table(kind).entry(path.clone()).or_default().insert(session) {
+                self.count += 1;
+                self.bytes += path.as_str().len();
+                self.pairs += usize::from(self.has_other_half(kind, session, path));
+            }
             self.by_session.entry(session).or_default().insert((kind, path.clone()));
         }
+    }
+
+    /// Whether the session has left all of these on the path already.
+    pub(super) fn has(&self, session: SessionId, kinds: Kinds, path: &NodePath) -> bool {
+        kinds.0.iter().all(|kind| self.is_left(*kind, session, path))
+    }
+
+    fn is_left(&self, kind: Kind, session: SessionId, path: &NodePath) -> bool {
+        self.tables[kind as usize].get(path).is_some_and(|sessions| sessions.contains(&session))
+    }
+
+    fn has_other_half(&self, kind: Kind, session: SessionId, path: &NodePath) -> bool {
+        match kind {
+            Kind::PersistentData => self.is_left(Kind::PersistentChildren, session, path),
+            Kind::PersistentChildren => self.is_left(Kind::PersistentData, session, path),
+            Kind::Data | Kind::Children | Kind::Recursive => false,
+        }
+    }
+
+    /// How many there are: for each session, path and kind.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many of them the session has left.
+    pub(super) fn count_of(&self, session: SessionId) -> usize {
+        self.by_session.get(&session).map_or(0, BTreeSet::len)
+    }
+
+    /// How many bytes the paths of all have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn forget(&mut self, session: SessionId) {
@@ -90,18 +138,12 @@ impl Watches {
                 &[Kind::Data, Kind::Children, Kind::PersistentData, Kind::PersistentChildren, Kind::Recursive]
             }
         };
-        let has =
-            |kind: &Kind| self.tables[*kind as usize].get(path).is_some_and(|sessions| sessions.contains(&session));
-        kinds.iter().copied().filter(has).collect()
+        kinds.iter().copied().filter(|kind| self.is_left(*kind, session, path)).collect()
     }
 
     /// How many watches were left; one that stays on a node counts once, although it is of two kinds.
     pub(super) fn len(&self) -> usize {
-        let is_second_half = |watched: &BTreeSet<(Kind, NodePath)>, (kind, path): &(Kind, NodePath)| {
-            *kind == Kind::PersistentChildren && watched.contains(&(Kind::PersistentData, path.clone()))
-        };
-        let count = |watched: &BTreeSet<_>| watched.iter().filter(|entry| !is_second_half(watched, entry)).count();
-        self.by_session.values().map(count).sum()
+        self.count - self.pairs
     }
 
     pub(super) fn on_data(&self) -> impl Iterator<Item = (SessionId, &NodePath)> {
@@ -156,10 +198,13 @@ impl Watches {
         self.tables[kind as usize].get(path)
     }
 
+    /// Takes out all of a kind that fires once.
     fn take(&mut self, kind: Kind, path: &NodePath) -> BTreeSet<SessionId> {
         let Some(sessions) = self.table(kind).remove(path) else {
             return BTreeSet::new();
         };
+        self.count -= sessions.len();
+        self.bytes -= sessions.len() * path.as_str().len();
         for session in &sessions {
             if let Some(watched) = self.by_session.get_mut(session) {
                 watched.remove(&(kind, path.clone()));
@@ -171,9 +216,14 @@ impl Watches {
     fn take_out(&mut self, kind: Kind, path: &NodePath, session: SessionId) {
         let table = self.table(kind);
         if let Some(sessions) = table.get_mut(path) {
-            sessions.remove(&session);
+            let was_there = sessions.remove(&session);
             if sessions.is_empty() {
                 table.remove(path);
+            }
+            if was_there {
+                self.count -= 1;
+                self.bytes -= path.as_str().len();
+                self.pairs -= usize::from(self.has_other_half(kind, session, path));
             }
         }
     }
