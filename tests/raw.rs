@@ -24,7 +24,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use herdless::server::Server;
+use herdless::server::{Limits, Server};
 
 use play::{Conversation, Side};
 use support::{Dice, NO_ZOOKEEPER, ZooKeeper, skipped};
@@ -64,7 +64,7 @@ impl Pair {
         let server = Server::builder()
             .allow_ttl(true)
             .enforce_quotas(true)
-            .max_request(MAX_REQUEST)
+            .limits(Limits { request: MAX_REQUEST, ..Limits::default() })
             .reap_interval(NEVER)
             // As `ZooKeeperProcess` is configured.
             .session_timeouts(Duration::from_secs(1)..=Duration::from_secs(40))

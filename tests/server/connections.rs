@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herdless::server::Server;
+use herdless::server::{Limits, Server};
 use herdless::{Client, ClientExt, CreateMode, NodePath};
 
 use crate::support::{GENEROUS, Raw, World, connector, is_pending};
@@ -55,7 +55,8 @@ async fn the_right_password_takes_a_session_over() {
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_closed_at_once() {
-    let server = Server::builder().max_connections(2).bind("127.0.0.1:0").await.unwrap();
+    let server =
+        Server::builder().limits(Limits { connections: 2, ..Limits::default() }).bind("127.0.0.1:0").await.unwrap();
     let address = server.address().to_string();
     let client = connector(&address).connect().await.unwrap();
     let (mut raw, _) = Raw::open(&address, 30_000).await;

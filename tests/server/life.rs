@@ -37,6 +37,16 @@ async fn it_listens_on_this_machine_alone_unless_told_otherwise() {
 }
 
 #[tokio::test]
+async fn session_timeouts_that_begin_above_their_end_are_said_to_be() {
+    let [shortest, longest] = [5, 4].map(Duration::from_secs);
+    let error = Server::builder().session_timeouts(shortest..=longest).bind("127.0.0.1:0").await.unwrap_err();
+    assert_eq!(error.to_string(), "session timeouts cannot be of 5s at least and 4s at most");
+    assert!(matches!(error, BindError::SessionTimeouts { .. }), "{error}");
+    let equal = Server::builder().session_timeouts(longest..=longest).bind("127.0.0.1:0").await.unwrap();
+    connector(&equal.address().to_string()).connect().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_said_to_be() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

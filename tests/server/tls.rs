@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use herdless::server::{BindError, Server, ServerTls, ServerTlsOptions};
+use herdless::server::{BindError, Limits, Server, ServerTls, ServerTlsOptions};
 use herdless::{
     Acl, ClientExt, Connector, CreateMode, Error, Identity, NodePath, Permissions, Refusal, Tls, TlsError, TokioClient,
 };
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::support::{Authority, GENEROUS, Issued, Raw, connector, openssl, refused, until_suspended};
+use crate::support::{Authority, GENEROUS, Issued, Raw, connector, openssl, refused, until, until_suspended};
 
 /// A server with a certificate for 127.0.0.1, and who has signed it.
 struct Secure {
@@ -304,4 +304,21 @@ async fn keys_are_read_in_each_form_and_not_shown() {
         let shown = format!("{:?}", roots(no_root));
         assert!(!shown.contains("PRIVATE"), "{shown}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_counts_before_its_handshake() {
+    let authority = Authority::new();
+    let limits = Limits { connections: 1, handshake: Duration::from_secs(1), ..Limits::default() };
+    let server = Server::builder().tls(ServerTls::new(&own(&authority)).unwrap()).limits(limits);
+    let server = server.bind("127.0.0.1:0").await.unwrap();
+    let mut first = TcpStream::connect(server.address()).await.unwrap();
+    until("it to have its place", async || (server.usage().connections == 1).then_some(())).await;
+    let mut second = TcpStream::connect(server.address()).await.unwrap();
+    assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0);
+    assert_eq!(server.usage().refused.connections, 1);
+    // Its place is free when it has said nothing for too long.
+    assert_eq!(tokio::time::timeout(GENEROUS, first.read(&mut [0])).await.expect("it is let go").unwrap_or(0), 0);
+    until("its place to be free", async || (server.usage().connections == 0).then_some(())).await;
+    assert_eq!(server.usage().refused.handshakes, 1);
 }

@@ -115,7 +115,21 @@ pub(crate) const SAID: &str = "> ";
 impl Itself {
     /// Starts it, with its task in the variable of this name.
     pub(crate) fn start(test: &str, variable: &str, task: &str) -> Self {
-        let mut program = mortal(std::env::current_exe().unwrap().to_str().unwrap());
+        Self::run(mortal(&Self::path()), test, variable, task)
+    }
+
+    /// Starts it so that it may have only this many files open.
+    pub(crate) fn start_with_few_files(test: &str, variable: &str, task: &str, files: usize) -> Self {
+        let mut program = mortal("sh");
+        program.args(["-c", &format!("ulimit -n {files} && exec \"$@\""), "sh", &Self::path()]);
+        Self::run(program, test, variable, task)
+    }
+
+    fn path() -> String {
+        std::env::current_exe().unwrap().to_str().unwrap().to_owned()
+    }
+
+    fn run(mut program: Command, test: &str, variable: &str, task: &str) -> Self {
         program.args([test, "--exact", "--ignored", "--nocapture"]).env(variable, task);
         let (process, input, output) = spoken_to(program);
         Self { process, input, output }

@@ -2,7 +2,7 @@
 //! library's codec, which is on trial here.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A connection that speaks frames.
 #[derive(Debug)]
@@ -32,6 +32,20 @@ impl Raw {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
 
+    /// The same, from another address of this machine.
+    pub(crate) async fn dial_from(source: [u8; 4], address: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        Self::over(socket.connect(address.parse().unwrap()).await.unwrap())
+    }
+
+    /// The same, with a window so small that the server soon notices that nothing is read.
+    pub(crate) async fn dial_narrow(address: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self::over(socket.connect(address.parse().unwrap()).await.unwrap())
+    }
+
     /// The same, over a stream that is there.
     pub(crate) fn over(stream: TcpStream) -> Self {
         // Where the peer has hung up already, the first read tells.
@@ -44,6 +58,11 @@ impl Raw {
         let mut raw = Self::dial(address).await;
         let greeting = raw.greet(timeout_ms, 0, &[0; 16]).await.unwrap();
         (raw, greeting)
+    }
+
+    /// What it speaks over, to be read and written at the same time.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     /// The handshake; `None` where the server hangs up instead of answering.
@@ -159,7 +178,7 @@ impl Raw {
     }
 }
 
-fn buffer(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn buffer(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend((bytes.len() as i32).to_be_bytes());
     out.extend(bytes);
 }

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use herdless::server::{Limits, Server};
 
 use crate::report::Report;
 use crate::settings::{Setting, Settings};
@@ -29,7 +30,8 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Parser)]
 struct Arguments {
     /// get1, get, set1, set, create_delete, fill, lock, lock_awaited, acquire_idle, contend, waiters, latch, barrier, queue,
-    /// queue_ack, semaphore, rwlock, watches, sessions, fan_out or reconnect; serve is the embedded server
+    /// queue_ack, semaphore, rwlock, watches, sessions, fan_out or reconnect; serve is the embedded server,
+    /// serve_limited the same with its default limits
     scenario: String,
     /// The server: HOST:PORT
     #[arg(long)]
@@ -66,7 +68,12 @@ fn run(arguments: &Arguments) -> Result<Report, AnyError> {
     let data = arguments.data.clone();
     runtime.block_on(async move {
         match scenario.as_str() {
-            "serve" => tokio::spawn(async move { serve(&address, data).await }).await?,
+            // As many as file descriptors allow: a crowd is to be measured, not turned away.
+            "serve" => {
+                let limits = Limits { connections: usize::MAX, sessions: usize::MAX, ..Limits::default() };
+                tokio::spawn(async move { serve(&address, limits, data).await }).await?
+            }
+            "serve_limited" => tokio::spawn(async move { serve(&address, Limits::default(), data).await }).await?,
             "waiters" => locks::waiters(&address, &settings).await,
             // A task of its own, as in a service: the future given to `block_on` itself costs the runtime a system call
             // at each wake-up.
@@ -103,9 +110,8 @@ async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Rep
 }
 
 /// The embedded server, in a process of its own: until it is killed.
-async fn serve(address: &str, data: Option<PathBuf>) -> Result<Report, AnyError> {
-    // As many as file descriptors allow: what is measured is not the default.
-    let mut builder = herdless::server::Server::builder().max_connections(usize::MAX);
+async fn serve(address: &str, limits: Limits, data: Option<PathBuf>) -> Result<Report, AnyError> {
+    let mut builder = Server::builder().limits(limits);
     if let Some(data) = data {
         builder = builder.data_dir(data);
     }

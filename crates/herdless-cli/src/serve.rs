@@ -50,10 +50,9 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
         }
     };
     let address = server.address();
-    arguments.say_limits();
     let server = Arc::new(server);
     service.serves(server.clone());
-    tracing::info!(%address, mode = arguments.mode(), "ready");
+    tracing::info!(%address, "ready");
     systemd::ready(&format!("serving on {address}, {}", arguments.mode()));
 
     let mut upkeep = ticks(figures.is_some().then_some(figures::UPKEEP));

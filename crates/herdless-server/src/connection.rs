@@ -7,21 +7,24 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use herdless_core::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::meter::Turned;
 use crate::socket::Socket;
-use crate::state::{Output, Shared, Wakers};
+use crate::state::{Output, Reason, Shared, Wakers};
+
+/// A connection's place among all there may be; free again when it is dropped.
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    id: u64,
+}
 
 /// Serves one client until either side is done.
 pub(crate) struct Connection {
-    shared: Arc<Shared>,
-    id: u64,
+    seat: Seat,
     stream: Socket,
     is_greeted: bool,
     reading: BytesMut,
@@ -32,6 +35,8 @@ pub(crate) struct Connection {
     later: Option<Pin<Box<Sleep>>>,
     /// Until when there must be a session.
     handshake: Option<Pin<Box<Sleep>>>,
+    /// Until when the client must take something.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 /// What is left to be sent.
@@ -44,16 +49,22 @@ enum Sent {
     Gone,
 }
 
-/// How long a client may take for its handshakes, that of TLS included.
-const HANDSHAKE: Duration = Duration::from_secs(5);
 const READ_CHUNK: usize = 16 * 1024;
 
+impl Seat {
+    /// Takes a place; `None` where there is none left.
+    pub(crate) fn take(shared: &Arc<Shared>, peer: SocketAddr) -> Option<Self> {
+        let id = shared.state.with(|state| state.open_link(peer))?;
+        Some(Self { shared: shared.clone(), id })
+    }
+}
+
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, stream: Socket, peer: SocketAddr) -> Self {
-        let id = shared.state.with(|state| state.open_link(peer));
-        let handshake = Some(Box::pin(tokio::time::sleep(HANDSHAKE)));
+    pub(crate) fn new(seat: Seat, stream: Socket) -> Self {
+        let handshake = Some(Box::pin(tokio::time::sleep(seat.shared.limits.handshake)));
         let (reading, writing) = (BytesMut::new(), BytesMut::new());
-        Self { shared, id, stream, is_greeted: false, reading, writing, is_behind: false, later: None, handshake }
+        let (is_greeted, is_behind, later, stall) = (false, false, None, None);
+        Self { seat, stream, is_greeted, reading, writing, is_behind, later, handshake, stall }
     }
 
     /// Ready once the peer is known as far as the socket makes it known.
@@ -62,18 +73,18 @@ impl Connection {
             return Poll::Ready(Ok(()));
         }
         // There is nothing to send yet, but an end to hear of.
-        let (id, writing) = (self.id, &mut self.writing);
-        match self.shared.state.with(|state| state.take_output(id, writing, cx.waker())) {
+        let (id, writing) = (self.seat.id, &mut self.writing);
+        match self.seat.shared.state.with(|state| state.take_output(id, writing, cx.waker())) {
             Output::Open { .. } | Output::Until { .. } => {}
             Output::Frozen => return Poll::Pending,
             Output::Done | Output::Gone => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
         }
         let greeted = self.stream.poll_greeted(cx)?;
-        if greeted.is_pending() && self.shared.is_ending() {
+        if greeted.is_pending() && self.seat.shared.is_ending() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if let Some(identity) = ready!(greeted) {
-            self.shared.state.with(|state| state.prove(id, identity));
+            self.seat.shared.state.with(|state| state.prove(id, identity));
         }
         self.is_greeted = true;
         Poll::Ready(Ok(()))
@@ -82,25 +93,35 @@ impl Connection {
     /// Sends what there is. Pending when the client does not take it all now, or too much waits for the disk.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Sent>> {
         loop {
-            let (id, writing) = (self.id, &mut self.writing);
-            let may_read = match self.shared.state.with(|state| state.take_output(id, writing, cx.waker())) {
+            let (id, writing) = (self.seat.id, &mut self.writing);
+            let may_read = match self.seat.shared.state.with(|state| state.take_output(id, writing, cx.waker())) {
                 Output::Open { may_read } => may_read,
                 Output::Until { at, .. } if self.poll_later(at, cx).is_ready() => continue,
                 Output::Until { may_read, .. } => may_read,
-                Output::Frozen => return Poll::Pending,
+                Output::Frozen => {
+                    // The time in which nothing is sent is not the client's.
+                    self.stall = None;
+                    return Poll::Pending;
+                }
                 Output::Done => return Poll::Ready(Ok(Sent::Last)),
                 Output::Gone => return Poll::Ready(Ok(Sent::Gone)),
             };
             if self.writing.is_empty() {
                 release(&mut self.writing);
-                ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+                if Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
+                    return self.poll_stall(cx).map(Err);
+                }
+                self.stall = None;
                 return if may_read { Poll::Ready(Ok(Sent::All)) } else { Poll::Pending };
             }
             while !self.writing.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, &self.writing) {
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => return self.poll_stall(cx).map(Err),
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(Ok(count)) => self.writing.advance(count),
+                    Poll::Ready(Ok(count)) => {
+                        self.writing.advance(count);
+                        self.stall = None;
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 }
             }
@@ -115,26 +136,41 @@ impl Connection {
         later.as_mut().poll(cx)
     }
 
+    /// Waits for a client that takes nothing, but not for ever: whoever waits no longer reads, its session ends, and the connection
+    /// would stay.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Seat { shared, id } = &self.seat;
+        if !shared.state.with(|state| state.may_stall(*id)) {
+            return Poll::Ready(io::ErrorKind::ConnectionAborted.into());
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(shared.limits.stall)));
+        if stall.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        shared.state.with(|state| state.give_up(*id, Reason::Slow));
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_behind && ready!(read(cx, &mut self.stream, &mut self.reading))? == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         let mut wakers = Wakers::default();
-        let (id, reading) = (self.id, &mut self.reading);
-        let received = self.shared.state.with(|state| state.receive(id, reading, &mut wakers));
+        let (id, reading) = (self.seat.id, &mut self.reading);
+        let received = self.seat.shared.state.with(|state| state.receive(id, reading, &mut wakers));
         wakers.wake();
         release(&mut self.reading);
         match received {
             Ok(received) => {
                 self.is_behind = received.is_behind;
                 if received.is_sooner {
-                    self.shared.sooner.notify_one();
+                    self.seat.shared.sooner.notify_one();
                 }
                 Poll::Ready(Ok(()))
             }
             Err(error) => {
                 tracing::debug!(%error, "closing");
-                self.shared.meter.turned(Turned::Malformed);
+                self.seat.shared.state.with(|state| state.give_up(id, Reason::Malformed));
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
             }
         }
@@ -143,8 +179,11 @@ impl Connection {
     /// Goes as soon as the client does, where the server ends. A socket that is closed with something unread is reset, and
     /// what is on its way to the client would be lost.
     fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.shared.is_ending() || !self.shared.state.with(|state| state.has_session(self.id)) {
-            return self.stream.poll_goodbye(cx).map(drop);
+        if !self.seat.shared.is_ending() || !self.seat.shared.state.with(|state| state.has_session(self.seat.id)) {
+            return match self.stream.poll_goodbye(cx) {
+                Poll::Pending => self.poll_stall(cx).map(drop),
+                Poll::Ready(_) => Poll::Ready(()),
+            };
         }
         if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
             return Poll::Pending;
@@ -167,13 +206,14 @@ impl Connection {
             return false;
         }
         // It is let go when it is heard again.
-        if self.shared.state.with(|state| state.is_frozen(self.id)) {
+        if self.seat.shared.state.with(|state| state.is_frozen(self.seat.id)) {
             return false;
         }
         self.handshake = None;
-        let is_late = !self.shared.state.with(|state| state.has_session(self.id));
+        let Seat { shared, id } = &self.seat;
+        let is_late = !shared.state.with(|state| state.has_session(*id));
         if is_late {
-            self.shared.meter.turned(Turned::Handshake);
+            shared.state.with(|state| state.give_up(*id, Reason::Handshake));
         }
         is_late
     }
@@ -208,8 +248,7 @@ impl Future for Connection {
             return Poll::Ready(());
         }
         loop {
-            // Nothing is read while the client does not take what it asked for: so the replies to one read are all that
-            // ever waits here.
+            // Nothing is read or carried out while the client does not take what it asked for.
             match self.poll_send(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_) | Ok(Sent::Gone)) => return Poll::Ready(()),
@@ -218,7 +257,9 @@ impl Future for Connection {
             }
             match self.poll_receive(cx) {
                 // What had arrived was carried out.
-                Poll::Pending if self.shared.is_ending() => self.shared.state.with(|state| state.finish(self.id)),
+                Poll::Pending if self.seat.shared.is_ending() => {
+                    self.seat.shared.state.with(|state| state.finish(self.seat.id))
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => {}
@@ -227,7 +268,7 @@ impl Future for Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.shared.state.with(|state| state.close_link(self.id));
     }

@@ -32,12 +32,14 @@
 //!
 //! [`Durability::Relaxed`] acknowledges at once and loses a bounded time of changes. A disk that fails ends the server, which
 //! [`Server::failed`] tells; a disk that is full has it refuse changes (`NotReadOnly`), and no sessions begin or end, until there
-//! is room. A disk that takes its time holds replies back, up to 16,384 of them or 1 MiB for each connection, beyond which nothing
-//! more is read from it; pings are answered meanwhile. [`Server::backup`] writes one file while the server runs, of which
+//! is room. A disk that takes its time holds replies back, up to [a limit](Limits::outstanding_per_connection) beyond which nothing
+//! more is read from that connection; pings are answered meanwhile. [`Server::backup`] writes one file while the server runs, of which
 //! [`restore`] makes a data directory.
 //!
 //! An operator asks it how it is as he asks Apache ZooKeeper, with four letters: `printf srvr | nc 127.0.0.1 2181`. Others than
 //! `srvr` are answered where [`Builder::four_letter_words`] says so.
+//!
+//! What clients may have of it is limited: [`Limits`] has the defaults, and says what becomes of whoever wants more.
 //!
 //! # Figures
 //!
@@ -65,7 +67,7 @@
 //!
 //! | label | values |
 //! |---|---|
-//! | `reason` | `connections`: there were as many as there may be; `handshake`: no session in time; `malformed`: what was sent cannot be read; `unsent`: what is sent is not taken |
+//! | `reason` | that of [`Refused`], by its name |
 //! | `event` of a session | `opened`, `resumed`, `closed`, `expired`; `refused`: the password is wrong, or the session is over |
 //! | `event` of a watch | `created`, `deleted`, `data_changed`, `children_changed` |
 //! | `kind` | [`Request::name`](herdless_core::Request::name) |
@@ -97,16 +99,20 @@
 
 #![cfg(not(loom))]
 
+mod accept;
 mod connection;
 mod faults;
+mod limits;
 mod meter;
 mod server;
 mod serving;
 mod socket;
+mod startup;
 mod state;
 mod store;
 #[cfg(feature = "tls")]
 mod tls;
+mod usage;
 #[cfg(feature = "tls")]
 mod x509;
 
@@ -114,7 +120,9 @@ pub use faults::Faults;
 pub use herdless_proto::FourLetterWord;
 #[cfg(feature = "tls")]
 pub use herdless_tls::TlsError;
+pub use limits::Limits;
 pub use server::{BindError, Builder, Server};
 pub use store::{Disk, Durability, StoreError, backup, import, restore};
 #[cfg(feature = "tls")]
 pub use tls::{ServerTls, ServerTlsOptions};
+pub use usage::{Refused, Usage};

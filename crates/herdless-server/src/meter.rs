@@ -10,19 +10,6 @@ pub(crate) use off::Meter;
 #[cfg(feature = "metrics")]
 pub(crate) use on::{Levels, Meter};
 
-/// Why a connection is not served, or not any longer. Never the client's own wish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turned {
-    /// There are as many connections as there may be.
-    Connections,
-    /// No session in time.
-    Handshake,
-    /// What it sent cannot be read.
-    Malformed,
-    /// It does not take what it is sent.
-    Unsent,
-}
-
 /// What happens to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {

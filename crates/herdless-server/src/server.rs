@@ -10,19 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herdless_core::Mutex;
-use herdless_proto::{FourLetterWord, MAX_FRAME};
+use herdless_proto::FourLetterWord;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
+use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
-use crate::connection::Connection;
+use crate::accept::{self, Accepted, Acceptor};
+use crate::connection::{Connection, Seat};
 use crate::faults::Faults;
-use crate::meter::Turned;
+use crate::limits::Limits;
 use crate::serving::Serving;
 use crate::socket::Socket;
-use crate::state::{Settings, Shared, first_zxid, unix_time};
+use crate::startup::Announcement;
+use crate::state::{Reason, Settings, Shared, first_zxid, unix_time};
 use crate::store::{self, Disk, Durability, Place, StoreError, Writer};
+use crate::usage::Usage;
 
 /// A running server. Dropping it ends it; [`shutdown`](Self::shutdown) and [`stop`](Self::stop) also wait for the end.
 pub struct Server {
@@ -36,9 +39,8 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub struct Builder {
     session_timeouts: RangeInclusive<Duration>,
-    max_connections: usize,
+    limits: Limits,
     allow_remote: bool,
-    max_request: usize,
     allow_ttl: bool,
     enforce_quotas: bool,
     reap_interval: Duration,
@@ -65,6 +67,14 @@ pub enum BindError {
     /// requires client certificates.
     #[error("{0} is not a loopback address: TLS with client certificates, or see Builder::insecure_allow_remote")]
     NotLoopback(SocketAddr),
+    /// The [shortest session timeout](Builder::session_timeouts) is longer than the longest.
+    #[error("session timeouts cannot be of {shortest:?} at least and {longest:?} at most")]
+    SessionTimeouts {
+        /// The shortest.
+        shortest: Duration,
+        /// The longest.
+        longest: Duration,
+    },
     /// There is no [thread or runtime of its own](Builder::start) to be had.
     #[error("no thread for the server: {0}")]
     Thread(io::Error),
@@ -78,8 +88,7 @@ impl Default for Builder {
         Self {
             // 2 and 20 ticks of 2 seconds, as Apache ZooKeeper.
             session_timeouts: Duration::from_secs(4)..=Duration::from_secs(40),
-            max_connections: 1024,
-            max_request: MAX_FRAME,
+            limits: Limits::default(),
             allow_remote: false,
             allow_ttl: false,
             enforce_quotas: false,
@@ -101,16 +110,9 @@ impl Builder {
         self
     }
 
-    /// How many connections there may be; more are closed at once. The default is 1024.
-    pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections;
-        self
-    }
-
-    /// How many bytes a request may have, its header included (`jute.maxbuffer`). Who sends a larger one is disconnected; a
-    /// reply may be of any size. The default is 1,048,575, as of Apache ZooKeeper. A handshake may have 8,192 at most.
-    pub fn max_request(mut self, bytes: usize) -> Self {
-        self.max_request = bytes;
+    /// How much clients may have. The defaults are those of [`Limits`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -158,14 +160,14 @@ impl Builder {
         self
     }
 
-    /// What somebody who reaches the address should not be able to do, if there is anything.
+    /// What there should be against whoever reaches the address, and is not.
     fn insecurity(&self) -> Option<&'static str> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             let is_open = !tls.requires_client_certificates();
-            return is_open.then_some("no authentication: everybody who reaches this may change everything");
+            return is_open.then_some("no authentication");
         }
-        Some("no encryption, no authentication: everybody who reaches this may change everything")
+        Some("no encryption and no authentication")
     }
 
     fn has_tls(&self) -> bool {
@@ -266,42 +268,37 @@ impl Builder {
         if let Some(remote) = remote.filter(|_| !self.allow_remote && self.insecurity().is_some()) {
             return Err(BindError::NotLoopback(*remote));
         }
-        let listener = TcpListener::bind(&*addresses).await.map_err(io(format!("{addresses:?}")))?;
-        let address = listener.local_addr().map_err(io(format!("{addresses:?}")))?;
-        if let Some(insecurity) = self.insecurity().filter(|_| !address.ip().is_loopback()) {
-            tracing::warn!(%address, insecurity);
+        if self.session_timeouts.is_empty() {
+            let (shortest, longest) = self.session_timeouts.into_inner();
+            return Err(BindError::SessionTimeouts { shortest, longest });
         }
+        let listener = accept::listen(&addresses).map_err(io(format!("{addresses:?}")))?;
+        let address = listener.local_addr().map_err(io(format!("{addresses:?}")))?;
         let settings = Settings {
             port: address.port(),
             session_timeouts: self.session_timeouts.clone(),
-            max_connections: self.max_connections,
-            max_request: self.max_request,
+            limits: self.limits,
             allow_ttl: self.allow_ttl,
             has_tls: self.has_tls(),
             enforce_quotas: self.enforce_quotas,
             words: self.words.clone(),
         };
         let now = unix_time();
-        let (shared, writer) = match self.place.clone() {
-            None => {
-                tracing::info!(%address, "serving from memory: the data ends with the process");
-                (Arc::new(Shared::new(settings, now, None)), None)
-            }
-            Some(place) => {
-                let (store, loaded) = store::open(place, self.durability, first_zxid(now)).await?;
-                match self.durability {
-                    Durability::Durable => tracing::info!(%address, "serving from disk: nothing acknowledged is lost"),
-                    Durability::Relaxed { every } => {
-                        tracing::warn!(%address, "serving from disk: a crash loses what was acknowledged within {every:?}");
-                    }
-                }
+        let stored = match self.place.clone() {
+            None => None,
+            Some(place) => Some(store::open(place, self.durability, first_zxid(now)).await?),
+        };
+        Announcement::new(address, &settings, self.insecurity(), stored.is_some().then_some(self.durability)).log();
+        let (shared, writer) = match stored {
+            None => (Arc::new(Shared::new(settings, now, None)), None),
+            Some((store, loaded)) => {
                 let shared = Arc::new(Shared::new(settings, now, Some((self.durability, loaded))));
                 let writer = store::start(store, shared.clone())?;
                 (shared, Some(writer))
             }
         };
         let stop = Arc::new(Notify::new());
-        let serving = Serving::spawn(serve(listener, self, shared.clone(), writer, stop.clone()));
+        let serving = Serving::spawn(serve(Acceptor::new(listener), self, shared.clone(), writer, stop.clone()));
         Ok(Server { address, shared, stop, serving: Some(serving) })
     }
 }
@@ -328,6 +325,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How much is held for clients, and who was turned away. Costs next to nothing: counters are read.
+    pub fn usage(&self) -> Usage {
+        self.shared.state.with(|state| state.usage())
     }
 
     /// Whether changes are refused, because the disk is full. They are accepted again once there is room.
@@ -434,7 +436,7 @@ impl Drop for Server {
 const DRAIN: Duration = Duration::from_secs(1);
 
 async fn serve(
-    listener: TcpListener,
+    mut acceptor: Acceptor,
     options: Builder,
     shared: Arc<Shared>,
     writer: Option<Writer>,
@@ -449,23 +451,20 @@ async fn serve(
         tokio::select! {
             () = stop.notified() => break,
             () = async { drop(failure.wait_for(Option::is_some).await) } => break,
-            accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= options.max_connections => {
-                    shared.meter.turned(Turned::Connections);
-                    tracing::warn!(limit = options.max_connections, "too many connections");
+            accepted = acceptor.accept() => match accepted {
+                Accepted::Connection(..) if shared.state.with(|state| state.refuses_connections()) => {}
+                Accepted::Connection(stream, peer) => {
+                    // Before the handshake of TLS, which costs most. Without a seat it is closed here.
+                    if let Some(seat) = Seat::take(&shared, peer) {
+                        // A reply that waits for more to come is a reply that waits.
+                        let _ = stream.set_nodelay(true);
+                        shared.meter.accepted();
+                        tracing::debug!(%peer, "accepted");
+                        connections.spawn(Connection::new(seat, options.socket(stream)));
+                    }
                 }
-                Ok(_) if shared.state.with(|state| state.refuses_connections()) => {}
-                Ok((stream, peer)) => {
-                    // A reply that waits for more to come is a reply that waits.
-                    let _ = stream.set_nodelay(true);
-                    shared.meter.accepted();
-                    tracing::debug!(%peer, "accepted");
-                    connections.spawn(Connection::new(shared.clone(), options.socket(stream), peer));
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: some will come free.
-                    tracing::warn!(%error, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                Accepted::Refused(peer) => {
+                    shared.state.with(|state| state.refuse(Reason::Descriptors, Some(peer)));
                 }
             },
             Some(_) = connections.join_next() => {}
@@ -480,7 +479,7 @@ async fn serve(
             _ = reap.tick() => shared.state.with(|state| state.reap()).wake(),
         }
     }
-    drop(listener);
+    drop(acceptor);
     // A timer runs out behind a look at the sockets: what has arrived by now is known to whom it is for.
     tokio::time::sleep(Duration::from_millis(1)).await;
     shared.end();

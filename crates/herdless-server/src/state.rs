@@ -6,10 +6,12 @@ mod figures;
 mod held;
 #[cfg(feature = "metrics")]
 mod levels;
+mod refusals;
+mod room;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,24 +30,27 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::meter::{Life, Meter, Turned};
+use crate::limits::Limits;
+use crate::meter::{Life, Meter};
 use crate::store::{Durability, Loaded, SessionRecord, StoreError};
 
 use durable::{Progress, is_change};
 use faults::{Rules, Suffering};
 use figures::{Activity, Latency, short_name, sum};
 use held::Held;
+use refusals::{Failures, Refusals};
+use room::Load;
 
 pub(crate) use durable::Work;
 pub(crate) use faults::{Loss, Lost};
+pub(crate) use refusals::Reason;
 
 /// What a server is told at the start, as far as its connections are concerned.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) session_timeouts: RangeInclusive<Duration>,
-    pub(crate) max_connections: usize,
-    pub(crate) max_request: usize,
+    pub(crate) limits: Limits,
     pub(crate) allow_ttl: bool,
     /// Whether its connections are encrypted, and its clients known by their certificates where they have one.
     pub(crate) has_tls: bool,
@@ -55,6 +60,7 @@ pub(crate) struct Settings {
 }
 
 pub(crate) struct Shared {
+    pub(crate) limits: Limits,
     pub(crate) state: StdMutex<State>,
     pub(crate) meter: Arc<Meter>,
     /// A session may end sooner than the one that was to be the next.
@@ -70,6 +76,8 @@ pub(crate) struct State {
     /// When each session is to be looked at. A sign of life does not move the entry: it is found out when it comes up.
     due: BTreeSet<(Instant, SessionId)>,
     links: BTreeMap<u64, Link>,
+    /// How many connections there are from each address.
+    addresses: BTreeMap<IpAddr, usize>,
     last_link: u64,
     settings: Settings,
     /// Where the tree is kept on disk too.
@@ -83,6 +91,11 @@ pub(crate) struct State {
     past: Counters,
     /// The frames that were there when the server's figures were begun anew.
     forgotten: Counters,
+    refusals: Refusals,
+    failures: Failures,
+    /// Bytes that are held for all connections.
+    buffered: usize,
+    most_buffered: usize,
 }
 
 struct Session {
@@ -108,6 +121,9 @@ struct Link {
     is_waiting: bool,
     suffering: Suffering,
     is_closing: bool,
+    /// To be closed at once, whatever is left to send.
+    is_cut: bool,
+    load: Load,
 }
 
 /// How it stands with a connection, once what is to be sent was taken.
@@ -125,15 +141,6 @@ pub(crate) enum Output {
     Gone,
 }
 
-/// What has come of what a client has sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
-    /// A session was opened that may be the next to expire.
-    pub(crate) is_sooner: bool,
-    /// There is something left to carry out.
-    pub(crate) is_behind: bool,
-}
-
 /// The tasks to wake once the lock is released, and the storage thread.
 #[derive(Default)]
 #[must_use = "what was written is not sent until the connections are woken"]
@@ -148,18 +155,35 @@ impl Wakers {
     }
 }
 
-/// Beyond this many bytes that a client does not take, it is let go.
-const MAX_UNSENT: usize = 16 << 20;
+/// What has come of what a client has sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    /// Whether a session was opened that may be the next to expire.
+    pub(crate) is_sooner: bool,
+    /// Whether whole requests may be left, which are to wait until the replies have been sent.
+    pub(crate) is_behind: bool,
+}
+
+/// How a client that asks for an old session is answered.
+enum Claim {
+    Granted(SessionId),
+    /// That session is no more, or the password is another.
+    Refused,
+    /// Too many wrong passwords came from this address.
+    NotLookedAt,
+}
 
 impl Shared {
     /// Where there is a store, `stored` is what was in it.
     pub(crate) fn new(settings: Settings, now: Duration, stored: Option<(Durability, Loaded)>) -> Self {
+        let limits = settings.limits;
         let meter = Arc::new(Meter::new());
         let mut state = State {
             tree: Tree::new(first_zxid(now)),
             sessions: BTreeMap::new(),
             due: BTreeSet::new(),
             links: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             last_link: 0,
             settings,
             store: None,
@@ -170,6 +194,10 @@ impl Shared {
             meter: meter.clone(),
             past: Counters::default(),
             forgotten: Counters::default(),
+            refusals: Refusals::default(),
+            failures: Failures::default(),
+            buffered: 0,
+            most_buffered: 0,
         };
         state.prepare_tree();
         if let Some((durability, loaded)) = stored {
@@ -177,6 +205,7 @@ impl Shared {
             state.install(loaded);
         }
         Self {
+            limits,
             state: StdMutex::new(state),
             meter,
             sooner: Notify::new(),
@@ -207,6 +236,7 @@ impl State {
         self.tree.allow_ttl(self.settings.allow_ttl);
         self.tree.allow_x509(self.settings.has_tls);
         self.tree.enforce_quotas(self.settings.enforce_quotas);
+        self.tree.limit(self.settings.limits.caps());
         self.tree.add_system_nodes();
     }
 
@@ -223,10 +253,14 @@ impl State {
         }
     }
 
-    pub(crate) fn open_link(&mut self, peer: SocketAddr) -> u64 {
+    /// Takes a connection in, if there is room for it.
+    pub(crate) fn open_link(&mut self, peer: SocketAddr) -> Option<u64> {
+        if !self.admits(peer) {
+            return None;
+        }
         self.last_link += 1;
         let link = Link {
-            machine: Machine::with_max_frame(self.settings.max_request),
+            machine: Machine::with_max_frame(self.settings.limits.request),
             peer,
             proven: None,
             established_ms: unix_ms(),
@@ -237,9 +271,11 @@ impl State {
             is_waiting: false,
             suffering: Suffering::default(),
             is_closing: self.is_closing || self.is_away(),
+            is_cut: false,
+            load: Load::default(),
         };
         self.links.insert(self.last_link, link);
-        self.last_link
+        Some(self.last_link)
     }
 
     /// The connection is gone. Its session lives on, without its watches.
@@ -247,6 +283,7 @@ impl State {
         let Some(link) = self.links.remove(&id) else {
             return;
         };
+        self.make_room(&link);
         self.past = sum(self.past, link.machine.counters());
         let Some(session) = link.session else {
             return;
@@ -268,7 +305,7 @@ impl State {
     /// Moves what is to be sent into `out`, if that is empty.
     pub(crate) fn take_output(&mut self, id: u64, out: &mut BytesMut, waker: &Waker) -> Output {
         let durable = self.durable_zxid();
-        let Some(link) = self.links.get_mut(&id) else {
+        let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_cut) else {
             return Output::Gone;
         };
         if !link.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
@@ -279,27 +316,40 @@ impl State {
             return Output::Frozen;
         }
         if out.is_empty() {
+            room::shrink(out, link.load.writing);
             if self.rules.delays(link) {
                 let until = self.rules.take_due(link, durable, self.is_closing, out);
+                link.load.writing = out.len();
                 if let Some(until) = until {
+                    self.settle(id);
                     return until;
                 }
             } else {
                 link.held.release(durable, link.machine.transmit(), out);
+                link.load.writing = out.len();
             }
         }
         let is_closing = link.is_closing || link.machine.is_closing();
-        if is_closing && link.held.is_empty() && out.is_empty() {
-            return Output::Done;
+        let is_done = is_closing && link.held.is_empty() && out.is_empty();
+        self.settle(id);
+        match is_done {
+            true => Output::Done,
+            false => Output::Open { may_read: !is_closing && !self.is_full(id) },
         }
-        Output::Open { may_read: !is_closing && !link.held.is_full(link.machine.transmit()) }
+    }
+
+    /// Whether the client of this connection may take its time for what it is sent, or too much is held for it.
+    pub(crate) fn may_stall(&mut self, id: u64) -> bool {
+        self.expect_room(id, &mut Wakers::default());
+        self.links.get(&id).is_some_and(|link| !link.is_cut)
     }
 
     pub(crate) fn has_session(&self, id: u64) -> bool {
         self.links.get(&id).is_some_and(|link| link.session.is_some())
     }
 
-    /// Carries out what a client has sent, as far as it is there in whole frames.
+    /// Carries out what a client has sent, as far as it is there in whole frames, and until there are replies enough to be sent
+    /// first: one read may hold requests for a thousand times as much.
     pub(crate) fn receive(
         &mut self,
         id: u64,
@@ -314,26 +364,40 @@ impl State {
         if answered > 0 {
             self.hold(id, answered);
         }
+        let left = buffer.len();
+        if let Some(link) = self.links.get_mut(&id) {
+            link.load.reading = left;
+        }
+        self.settle(id);
+        if left > 0 && received.as_ref().is_ok_and(|received| !received.is_behind) {
+            self.expect_room(id, wakers);
+        }
         self.note_changes(wakers);
-        received.map(|is_sooner| Received { is_sooner, is_behind: false })
+        received
     }
 
-    /// Whether a session was opened that may be the next to expire.
     fn receive_all(
         &mut self,
         id: u64,
         buffer: &mut BytesMut,
         answered: &mut usize,
         wakers: &mut Wakers,
-    ) -> Result<bool, ReceiveError> {
+    ) -> Result<Received, ReceiveError> {
         let now = Instant::now();
         let now_ms = unix_ms();
-        let (mut is_sooner, mut requests) = (false, 0);
+        let (mut is_sooner, mut requests, mut is_behind) = (false, 0, false);
         loop {
             let zxid = self.told_zxid();
-            let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_closing) else {
-                return Ok(is_sooner);
+            let most = self.most_ready();
+            let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_closing && !link.is_cut) else {
+                buffer.clear();
+                break;
             };
+            let outstanding = requests + link.held.replies();
+            if outstanding >= self.settings.limits.outstanding_per_connection.max(1) || link.has_ready(most) {
+                is_behind = true;
+                break;
+            }
             let Some(incoming) = link.machine.poll(buffer, zxid)? else {
                 break;
             };
@@ -363,14 +427,14 @@ impl State {
             }
         }
         if requests > 0 {
-            self.record(id, requests, now);
+            self.record(id, requests as u64, now);
         }
         // Every frame is a sign of life, not only a ping.
         let session = self.links.get(&id).and_then(|link| link.session);
         if let Some(record) = session.and_then(|session| self.sessions.get_mut(&session)) {
             record.last_heard = now;
         }
-        Ok(is_sooner)
+        Ok(Received { is_sooner, is_behind })
     }
 
     fn record(&mut self, id: u64, requests: u64, received: Instant) {
@@ -399,10 +463,16 @@ impl State {
         let is_read_only = self.is_read_only();
         let bounds = &self.settings.session_timeouts;
         let timeout = wanted.clamp(*bounds.start(), *bounds.end());
+        let peer = self.links.get(&id).map(|link| link.peer);
         let mut password = connect.password;
         let (session, is_new) = match connect.session_id {
             // There is no room to keep it. Apache ZooKeeper hangs up too where it cannot have a session.
             0 if is_read_only => {
+                self.close_later(id, wakers);
+                return false;
+            }
+            0 if self.sessions.len() >= self.settings.limits.sessions => {
+                self.refuse(Reason::Sessions, peer);
                 self.close_later(id, wakers);
                 return false;
             }
@@ -411,7 +481,15 @@ impl State {
                 password = new;
                 (Some(id), true)
             }
-            old => (self.resume(SessionId(old), &password, wakers), false),
+            old => match self.resume(SessionId(old), &password, peer, now, wakers) {
+                Claim::Granted(session) => (Some(session), false),
+                Claim::Refused => (None, false),
+                Claim::NotLookedAt => {
+                    self.refuse(Reason::Passwords, peer);
+                    self.close_later(id, wakers);
+                    return false;
+                }
+            },
         };
         let Some(session) = session else {
             self.meter.session(Life::Refused);
@@ -475,10 +553,29 @@ impl State {
     }
 
     /// The password is compared before the session's present connection is touched, in a time that tells nothing.
-    fn resume(&mut self, id: SessionId, password: &[u8; 16], wakers: &mut Wakers) -> Option<SessionId> {
-        let record = self.sessions.get(&id)?;
+    ///
+    /// An address that has brought too many wrong ones is not looked at, but for a session that nobody is heard from: its
+    /// client, which may share the address, is not to lose it because somebody else tries to steal it.
+    fn resume(
+        &mut self,
+        id: SessionId,
+        password: &[u8; 16],
+        peer: Option<SocketAddr>,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> Claim {
+        let (Some(record), Some(peer)) = (self.sessions.get(&id), peer) else {
+            return Claim::Refused;
+        };
+        let address = peer.ip().to_canonical();
+        // Clients are heard from in each third of their timeout.
+        let is_heard = record.link.is_some() && now.duration_since(record.last_heard) < record.timeout / 3;
+        if is_heard && self.failures.are_too_many(address, self.settings.limits.wrong_passwords_per_second, now) {
+            return Claim::NotLookedAt;
+        }
         if !bool::from(record.password.ct_eq(&*Sha256::digest(password))) {
-            return None;
+            self.failures.note(address, now);
+            return Claim::Refused;
         }
         if let Some(old) = record.link {
             self.tree.disconnect(id);
@@ -487,7 +584,7 @@ impl State {
             }
             self.close_later(old, wakers);
         }
-        Some(id)
+        Claim::Granted(id)
     }
 
     fn request(
@@ -531,6 +628,9 @@ impl State {
     }
 
     fn rearm(&mut self, id: u64, session: SessionId, ticket: &Ticket, watches: &SetWatches, wakers: &mut Wakers) {
+        if !self.has_room_to_rearm(id, watches) {
+            return self.let_go(id, Reason::Watches, wakers);
+        }
         let seen = Zxid(watches.relative_zxid);
         let mut fired = Fired::new();
         for (kind, path) in watches.iter() {
@@ -550,18 +650,15 @@ impl State {
         let mut told = Vec::new();
         for (session, event) in fired {
             let id = self.sessions.get(&session).and_then(|record| record.link);
-            let Some((id, link)) = id.and_then(|id| Some((id, self.links.get_mut(&id)?))) else {
+            let Some((id, link)) = id.and_then(|id| Some((id, self.links.get_mut(&id).filter(|link| !link.is_cut)?)))
+            else {
                 continue;
             };
             link.machine.notify(&event);
             told.push(id);
             self.meter.event(event.kind);
-            // It cannot be held back, so a client that takes nothing is let go before it takes all memory.
-            if link.machine.transmit().len() > MAX_UNSENT && !link.is_closing {
-                link.is_closing = true;
-                self.meter.turned(Turned::Unsent);
-            }
             wakers.0.extend(link.waker.take());
+            self.expect_room_for_events(id, wakers);
         }
         if self.store.is_some() {
             told.into_iter().for_each(|id| self.hold(id, 0));

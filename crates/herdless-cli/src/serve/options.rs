@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
-use herdless_server::{BindError, Builder, Durability, FourLetterWord, Server, ServerTls, ServerTlsOptions};
+use herdless_server::{BindError, Builder, Durability, FourLetterWord, Limits, Server, ServerTls, ServerTlsOptions};
 
 use crate::AnyError;
 
@@ -38,6 +38,12 @@ pub(crate) struct Arguments {
     /// How many connections there may be
     #[arg(long, value_name = "N", default_value_t = 1_024)]
     max_connections: usize,
+    /// How many connections there may be from one address of another machine; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    max_per_address: usize,
+    /// How many sessions there may be, with a connection or without
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    max_sessions: usize,
     /// Which four-letter words to answer, separated by commas; all for each of them
     #[arg(long, value_name = "WORDS", default_value = "srvr", value_parser = words)]
     four_letter_words: Words,
@@ -82,10 +88,6 @@ const MAX_RELAXED: i64 = 60_000;
 #[derive(Clone, Debug)]
 struct Words(Vec<FourLetterWord>);
 
-/// Words that tell what is in the tree, and who is connected, to whoever asks.
-const TELLING: [FourLetterWord; 5] =
-    [FourLetterWord::Cons, FourLetterWord::Dump, FourLetterWord::Stat, FourLetterWord::Wchc, FourLetterWord::Wchp];
-
 fn words(text: &str) -> Result<Words, String> {
     if text == "all" {
         return Ok(Words(FourLetterWord::ALL.to_vec()));
@@ -117,9 +119,15 @@ impl Arguments {
 
     pub(super) fn builder(&self) -> Result<Builder, AnyError> {
         let [min, max] = self.session_timeouts();
+        let limits = Limits {
+            connections: self.max_connections,
+            connections_per_address: self.max_per_address,
+            sessions: self.max_sessions,
+            ..Limits::default()
+        };
         let mut builder = Server::builder()
             .session_timeouts(min..=max)
-            .max_connections(self.max_connections)
+            .limits(limits)
             .four_letter_words(&self.four_letter_words.0)
             .allow_ttl(self.allow_ttl);
         if let Some(directory) = &self.place.data {
@@ -149,18 +157,7 @@ impl Arguments {
         }
     }
 
-    /// What there may be at most, and what is told to anybody.
-    pub(super) fn say_limits(&self) {
-        let [min, max] = self.session_timeouts();
-        tracing::info!(connections = self.max_connections, session_timeout = ?(min..=max), "limits");
-        let words: Vec<_> = self.four_letter_words.0.iter().filter(|word| TELLING.contains(word)).collect();
-        if !words.is_empty() {
-            let words: Vec<_> = words.iter().map(|word| word.name()).collect();
-            tracing::warn!(words = words.join(","), "insecure: paths and sessions are told to everybody who connects");
-        }
-    }
-
-    /// The same in the words of this program's options.
+    /// The error in the words of this program's options.
     pub(super) fn explain(&self, error: BindError) -> AnyError {
         match error {
             BindError::NotLoopback(address) => format!(

@@ -74,13 +74,15 @@ async fn other_machines_are_let_in_only_where_that_is_said() {
 
 #[tokio::test]
 async fn what_it_does_is_said_at_the_start() {
-    let arguments =
-        ["--in-memory", "--max-connections", "7", "--session-timeout-min", "100", "--four-letter-words", "all"];
-    let mut process = Process::start(program(&[&["serve", "--listen", "127.0.0.1:0"], &arguments[..]].concat()));
+    let limits = "--max-connections 7 --max-per-address 5 --max-sessions 9 --session-timeout-min 100";
+    let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--in-memory", "--four-letter-words", "all"];
+    arguments.extend(limits.split(' '));
+    let mut process = Process::start(program(&arguments));
     let limits = process.line("limits").await;
-    assert!(limits.contains("connections=7") && limits.contains("session_timeout=100ms..=40s"), "{limits}");
-    let insecure = process.line("insecure").await;
-    assert!(insecure.contains("cons,dump"), "{insecure}");
-    let ready = process.line("ready").await;
-    assert!(ready.contains("mode=\"in memory\""), "{ready}");
+    for part in ["7 connections, 5 from one address,", "; 9 sessions;", "session timeouts of 100ms to 40s"] {
+        assert!(limits.contains(part), "{limits}");
+    }
+    let insecure = process.line("four-letter").await;
+    assert!(insecure.contains("cons") && insecure.contains("dump"), "{insecure}");
+    process.line("ready").await;
 }

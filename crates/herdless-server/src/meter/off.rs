@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use herdless_core::{Error, EventKind, Request};
 
-use super::{Life, Turned};
+use super::Life;
+use crate::state::Reason;
 
 pub(crate) struct Meter;
 
@@ -15,7 +16,7 @@ impl Meter {
 
     pub(crate) fn accepted(&self) {}
 
-    pub(crate) fn turned(&self, _: Turned) {}
+    pub(crate) fn turned(&self, _: Reason) {}
 
     pub(crate) fn session(&self, _: Life) {}
 

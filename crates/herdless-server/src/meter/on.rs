@@ -6,11 +6,12 @@ use std::time::Duration;
 use herdless_core::{Error, EventKind, Refusal, Request};
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
-use super::{Life, Turned};
+use super::Life;
+use crate::state::Reason;
 
 pub(crate) struct Meter {
     accepted: Counter,
-    turned: [(Turned, Counter); 4],
+    turned: [(Reason, Counter); 9],
     sessions: [(Life, Counter); 5],
     /// By [`Request::name`]. A look-up in the recorder at each request would cost more than many a request.
     requests: BTreeMap<&'static str, Counter>,
@@ -57,8 +58,8 @@ struct Gauges {
 impl Meter {
     pub(crate) fn new() -> Self {
         describe();
-        let turned = |turned, reason: &'static str| {
-            (turned, counter!("herdless_server_connections_turned_away_total", "reason" => reason))
+        let turned = |why, reason: &'static str| {
+            (why, counter!("herdless_server_connections_turned_away_total", "reason" => reason))
         };
         let session = |life, event: &'static str| (life, counter!("herdless_server_sessions_total", "event" => event));
         let told = |kind, event: &'static str| (kind, counter!("herdless_server_watch_events_total", "event" => event));
@@ -69,10 +70,15 @@ impl Meter {
         Self {
             accepted: counter!("herdless_server_connections_accepted_total"),
             turned: [
-                turned(Turned::Connections, "connections"),
-                turned(Turned::Handshake, "handshake"),
-                turned(Turned::Malformed, "malformed"),
-                turned(Turned::Unsent, "unsent"),
+                turned(Reason::Connections, "connections"),
+                turned(Reason::Address, "address"),
+                turned(Reason::Descriptors, "descriptors"),
+                turned(Reason::Handshake, "handshakes"),
+                turned(Reason::Malformed, "malformed"),
+                turned(Reason::Sessions, "sessions"),
+                turned(Reason::Passwords, "passwords"),
+                turned(Reason::Slow, "slow"),
+                turned(Reason::Watches, "watches"),
             ],
             sessions: [
                 session(Life::Opened, "opened"),
@@ -100,7 +106,7 @@ impl Meter {
         self.accepted.increment(1);
     }
 
-    pub(crate) fn turned(&self, why: Turned) {
+    pub(crate) fn turned(&self, why: Reason) {
         count(&self.turned, &why);
     }
 

@@ -59,6 +59,13 @@ const LONGEST_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
 /// No connection has it.
 const NO_LINK: u64 = 0;
 
+impl Suffering {
+    /// How many bytes are sent later.
+    pub(super) fn late(&self) -> usize {
+        self.late_bytes
+    }
+}
+
 impl Rules {
     /// Whether nothing is read from this connection nor sent to it.
     pub(super) fn freezes(&self, link: &Link) -> bool {
@@ -245,14 +252,14 @@ mod tests {
     use herdless_proto::codec::{ConnectRequest, Writer};
 
     use super::*;
+    use crate::limits::Limits;
     use crate::state::{Received, Settings, Shared};
 
     fn shared() -> Shared {
         let settings = Settings {
             port: 0,
             session_timeouts: Duration::from_secs(1)..=Duration::from_secs(40),
-            max_connections: 10,
-            max_request: 1 << 20,
+            limits: Limits::default(),
             allow_ttl: false,
             has_tls: false,
             enforce_quotas: false,
@@ -298,7 +305,7 @@ mod tests {
     #[test]
     fn what_was_read_of_a_frozen_connection_is_carried_out_once_it_thaws() {
         shared().state.with(|state| {
-            let link = state.open_link(([127, 0, 0, 1], 1).into());
+            let link = state.open_link(([127, 0, 0, 1], 1).into()).unwrap();
             let mut bytes = handshake();
             state.freeze_all();
             assert!(receive(state, link, &mut bytes).is_behind);
@@ -314,7 +321,7 @@ mod tests {
             assert!(receive(state, link, &mut bytes).is_behind);
             assert_eq!((bytes.as_ref(), state.tree.last_zxid()), (creation().as_ref(), zxid));
             // One that is not frozen goes on.
-            let other = state.open_link(([127, 0, 0, 1], 2).into());
+            let other = state.open_link(([127, 0, 0, 1], 2).into()).unwrap();
             assert!(!receive(state, other, &mut handshake()).is_behind);
             assert_eq!(state.sessions().count(), 2);
             state.thaw(session).wake();

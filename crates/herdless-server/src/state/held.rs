@@ -4,11 +4,6 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 
-/// Beyond this many replies that are held back for one client, nothing more is read from it.
-pub(super) const MAX_HELD_REPLIES: usize = 16 * 1024;
-/// And beyond this many bytes of them.
-pub(super) const MAX_HELD_BYTES: usize = 1 << 20;
-
 /// Which parts of a connection's output have to wait, and for what.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -39,12 +34,6 @@ impl Held {
         }
     }
 
-    /// How many replies wait.
-    #[cfg(feature = "metrics")]
-    pub(super) fn replies(&self) -> usize {
-        self.replies
-    }
-
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.marks.is_empty()
@@ -55,9 +44,14 @@ impl Held {
         self.marks.back().is_some_and(|last| last.zxid > durable)
     }
 
-    /// Whether so much waits that nothing more is to be read.
-    pub(super) fn is_full(&self, output: &BytesMut) -> bool {
-        !self.marks.is_empty() && (self.replies > MAX_HELD_REPLIES || output.len() > MAX_HELD_BYTES)
+    /// How many replies wait.
+    pub(super) fn replies(&self) -> usize {
+        self.replies
+    }
+
+    /// How many bytes may go before all that waits.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
     }
 
     /// The last `length` bytes of the output are for no change and no request to wait for: they go before all that waits.
@@ -155,18 +149,5 @@ mod tests {
         held.mark(4, 6, 1);
         held.cut(5, &mut output);
         assert_eq!(released(&mut held, &mut output, i64::MAX), b"aa");
-    }
-
-    #[test]
-    fn it_is_full_of_replies_or_of_bytes() {
-        let (mut held, mut output) = (Held::default(), BytesMut::from(&b"a"[..]));
-        held.mark(1, 5, MAX_HELD_REPLIES);
-        assert!(!held.is_full(&output));
-        held.mark(1, 6, 1);
-        assert!(held.is_full(&output));
-        released(&mut held, &mut output, 5);
-        assert!(!held.is_full(&output));
-        output.resize(MAX_HELD_BYTES + 1, 0);
-        assert!(held.is_full(&output));
     }
 }

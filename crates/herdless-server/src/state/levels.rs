@@ -6,12 +6,12 @@ use crate::meter::Levels;
 impl State {
     /// Tells the meter how many there are of what.
     pub(crate) fn look(&self) {
-        let traffic = self.traffic();
+        let (traffic, tree) = (self.traffic(), self.tree.holding());
         self.meter.look(&Levels {
             connections: self.links.len(),
             sessions: self.sessions.len(),
-            nodes: self.tree.node_count(),
-            ephemerals: self.ephemeral_count(),
+            nodes: tree.nodes,
+            ephemerals: tree.ephemerals,
             watches: self.tree.watch_count(),
             data_bytes: self.tree.data_size(),
             held: self.links.values().map(|link| link.held.replies()).sum(),

@@ -62,10 +62,6 @@ impl State {
         self.links.values().map(|link| link.machine.counters()).fold(self.past, sum)
     }
 
-    pub(super) fn ephemeral_count(&self) -> usize {
-        self.sessions.keys().map(|id| self.tree.ephemerals(*id).count()).sum()
-    }
-
     /// Apache ZooKeeper has the root twice, and counts it twice (`DataTree.getNodeCount`).
     fn node_count(&self) -> usize {
         self.tree.node_count() + 1
@@ -125,8 +121,9 @@ impl State {
     }
 
     fn monitoring(&self) -> String {
+        let refused = self.refusals.counts;
         let traffic = self.traffic();
-        let figures: [(&str, &dyn std::fmt::Display); 16] = [
+        let figures: [(&str, &dyn std::fmt::Display); 17] = [
             ("version", &VERSION),
             ("server_state", &"standalone"),
             ("avg_latency", &format!("{:?}", self.latency.average())),
@@ -135,10 +132,11 @@ impl State {
             ("packets_received", &(traffic.received - self.forgotten.received)),
             ("packets_sent", &(traffic.sent - self.forgotten.sent)),
             ("num_alive_connections", &self.links.len()),
+            ("connection_rejected", &(refused.connections + refused.address + refused.descriptors)),
             ("outstanding_requests", &0),
             ("znode_count", &self.node_count()),
             ("watch_count", &self.tree.watch_count()),
-            ("ephemerals_count", &self.ephemeral_count()),
+            ("ephemerals_count", &self.tree.holding().ephemerals),
             ("approximate_data_size", &self.tree.data_size()),
             ("global_sessions", &self.sessions.len()),
             ("local_sessions", &0),
@@ -190,7 +188,7 @@ impl State {
             "clientPort={plain}\nsecureClientPort={secure}\ndataDir=\ndataDirSize=0\ndataLogDir=\ndataLogSize=0\ntickTime={}\n\
              maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog=-1\nserverId=0\n",
             settings.session_timeouts.start().as_millis() / 2,
-            settings.max_connections,
+            settings.limits.connections_per_address,
             settings.session_timeouts.start().as_millis(),
             settings.session_timeouts.end().as_millis(),
         )
