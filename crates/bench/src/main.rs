@@ -5,6 +5,7 @@
 
 mod crowd;
 mod fan_out;
+mod flood;
 mod hand_overs;
 mod locks;
 mod queues;
@@ -30,7 +31,7 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Parser)]
 struct Arguments {
     /// get1, get, set1, set, create_delete, fill, lock, lock_awaited, acquire_idle, contend, waiters, latch, barrier, queue,
-    /// queue_ack, semaphore, rwlock, watches, sessions, fan_out or reconnect; serve is the embedded server,
+    /// queue_ack, semaphore, rwlock, watches, sessions, fan_out, flood or reconnect; serve is the embedded server,
     /// serve_limited the same with its default limits
     scenario: String,
     /// The server: HOST:PORT
@@ -39,7 +40,7 @@ struct Arguments {
     /// Where `serve` keeps everything; without it in memory
     #[arg(long)]
     data: Option<PathBuf>,
-    /// n=, c=, p=, window=, nodes=, size=, waiters=, sessions=, rounds=, consumers=, prefetch=, permits=, readers=, down=, server=,
+    /// n=, c=, p=, window=, nodes=, size=, waiters=, sessions=, rounds=, consumers=, prefetch=, permits=, readers=, down=, ms=, server=,
     /// warmup=, threads=
     settings: Vec<Setting>,
 }
@@ -102,6 +103,7 @@ async fn alone(scenario: &str, address: &str, settings: &Settings) -> Result<Rep
         "queue_ack" => queues::queue_ack(address, settings).await,
         "semaphore" => recipes::semaphore(address, settings).await,
         "sessions" => crowd::sessions(address, settings).await,
+        "flood" => flood::flood(address, settings).await,
         "reconnect" => crowd::reconnect(address, settings).await,
         "rwlock" => recipes::rwlock(address, settings).await,
         "watches" => watches::watches(address, settings).await,
