@@ -1,10 +1,12 @@
 //! Jute records out of a stream, with their checksum.
 
+use std::borrow::Cow;
 use std::io::{self, Cursor, Read};
 
 use adler2::Adler32;
 use bytes::Bytes;
 use herdless_core::NodeData;
+use herdless_proto::codec::text_of;
 
 use crate::error::Fault;
 
@@ -83,7 +85,7 @@ impl<R: Read> Input<R> {
 
     /// A `ustring`; a null one is read as empty.
     pub(crate) fn string(&mut self, what: &'static str) -> Result<String, Fault> {
-        String::from_utf8(self.data(what)?.into_bytes().into()).map_err(|_| Fault::Malformed(what))
+        text_of(&self.data(what)?).map(Cow::into_owned).map_err(|_| Fault::Malformed(what))
     }
 
     /// A `FileHeader`; the id of the database in it means nothing.
@@ -102,5 +104,18 @@ impl Input<Cursor<Vec<u8>>> {
 
     pub(crate) fn is_over(&self) -> bool {
         self.remaining() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_in_a_snapshot_may_have_characters_beyond_16_bits() {
+        let read = |bytes: &[u8]| Input::new(bytes).string("an identity").ok();
+        assert_eq!(read(b"\0\0\0\x09CN=\xed\xa0\xb4\xed\xb4\x9e").unwrap(), "CN=\u{1d11e}");
+        assert_eq!(read(b"\0\0\0\x07CN=\xf0\x9d\x84\x9e").unwrap(), "CN=\u{1d11e}");
+        assert_eq!(read(b"\0\0\0\x06CN=\xed\xa0\xb4"), None);
     }
 }

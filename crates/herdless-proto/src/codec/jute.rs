@@ -172,15 +172,9 @@ impl<'a> Reader<'a> {
         Ok(self.optional_buffer()?.map_or(NodeData::NULL, |bytes| Bytes::copy_from_slice(bytes).into()))
     }
 
-    /// A `ustring`, in UTF-8 or as Java writes it: a character beyond U+FFFF as two surrogates in three bytes each
-    /// (`BinaryOutputArchive.writeString`). A surrogate alone is malformed: it is no character, and with another in its place
-    /// two identities could be taken for the same.
+    /// A `ustring`; see [`text_of`].
     pub fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
-        let bytes = self.buffer()?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.into()),
-            Err(_) => join_surrogates(bytes).map(Cow::Owned).ok_or(Malformed("UTF-8 of a string")),
-        }
+        text_of(self.buffer()?)
     }
 
     /// A `ustring` that may be null.
@@ -240,6 +234,20 @@ impl<'a> Reader<'a> {
             num_children: self.int()?,
             pzxid: Zxid(self.long()?),
         })
+    }
+}
+
+/// What the bytes of a `ustring` say, in UTF-8 or as Java writes it: a character beyond U+FFFF as two surrogates in three
+/// bytes each (`BinaryOutputArchive.writeString`).
+///
+/// # Errors
+///
+/// A surrogate alone is malformed too: it is no character, and with another in its place two identities could be taken for
+/// the same.
+pub fn text_of(bytes: &[u8]) -> Result<Cow<'_, str>, Malformed> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(_) => join_surrogates(bytes).map(Cow::Owned).ok_or(Malformed("UTF-8 of a string")),
     }
 }
 

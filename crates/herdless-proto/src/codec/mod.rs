@@ -9,7 +9,7 @@ mod request;
 mod sasl;
 
 pub use connect::{ConnectRequest, ConnectResponse};
-pub use jute::{Malformed, Reader, Writer};
+pub use jute::{Malformed, Reader, Writer, text_of};
 pub use opcode::OpCode;
 pub(crate) use received::{NOT_A_READ, NULL_PATH};
 pub use received::{read_request, read_set_watches};
