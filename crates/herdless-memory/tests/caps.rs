@@ -254,7 +254,7 @@ fn the_nodes_of_a_server_and_the_figures_of_quotas_are_counted() {
     let before = tree.holding();
     let Request::SetData(longer) = set("/a", "x".repeat(21)) else { unreachable!() };
     let operations =
-        vec![MultiOp::delete(&path("/a/b"), Version::ANY), MultiOp::create(&path("/a/c"), "0", CreateMode::Persistent)];
+        [MultiOp::delete(&path("/a/b"), Version::ANY), MultiOp::create(&path("/a/c"), "0", CreateMode::Persistent)];
     for last in [MultiOp::SetData(longer), MultiOp::delete(&path("/none"), Version::ANY)] {
         let operations = operations.iter().cloned().chain([last]).collect();
         apply(&mut tree, ONE, Request::Multi(Multi { operations, session: None })).unwrap_err();
