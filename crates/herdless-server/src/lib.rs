@@ -100,6 +100,7 @@
 #![cfg(not(loom))]
 
 mod accept;
+mod builder;
 mod connection;
 mod faults;
 mod limits;
@@ -116,12 +117,13 @@ mod usage;
 #[cfg(feature = "tls")]
 mod x509;
 
+pub use builder::{BindError, Builder};
 pub use faults::Faults;
 pub use herdless_proto::FourLetterWord;
 #[cfg(feature = "tls")]
 pub use herdless_tls::TlsError;
 pub use limits::Limits;
-pub use server::{BindError, Builder, Server};
+pub use server::Server;
 pub use store::{Disk, Durability, StoreError, backup, import, restore};
 #[cfg(feature = "tls")]
 pub use tls::{ServerTls, ServerTlsOptions};

@@ -7,7 +7,9 @@ mod held;
 #[cfg(feature = "metrics")]
 mod levels;
 mod refusals;
+mod requests;
 mod room;
+mod sessions;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,23 +22,20 @@ use std::thread::Thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use herdless_core::{Error, Identity, Mutex, Refusal, Reply, Request, SessionId, StdMutex, Zxid};
+use herdless_core::{Identity, Mutex, SessionId, StdMutex, Zxid};
 use herdless_memory::{Fired, Tree};
 use herdless_proto::FourLetterWord;
-use herdless_proto::codec::{ConnectRequest, ConnectResponse, SetWatches};
-use herdless_proto::server::{Counters, Incoming, Machine, ReceiveError, Ticket};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use herdless_proto::server::{Counters, Machine};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::limits::Limits;
-use crate::meter::{Life, Meter};
+use crate::meter::Meter;
 use crate::store::{Durability, Loaded, SessionRecord, StoreError};
 
-use durable::{Progress, is_change};
+use durable::Progress;
 use faults::{Rules, Suffering};
-use figures::{Activity, Latency, short_name, sum};
+use figures::{Activity, Latency, sum};
 use held::Held;
 use refusals::{Failures, Refusals};
 use room::Load;
@@ -44,6 +43,7 @@ use room::Load;
 pub(crate) use durable::Work;
 pub(crate) use faults::{Loss, Lost};
 pub(crate) use refusals::Reason;
+pub(crate) use requests::Received;
 
 /// What a server is told at the start, as far as its connections are concerned.
 #[derive(Clone, Debug)]
@@ -153,24 +153,6 @@ impl Wakers {
             store.unpark();
         }
     }
-}
-
-/// What has come of what a client has sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
-    /// Whether a session was opened that may be the next to expire.
-    pub(crate) is_sooner: bool,
-    /// Whether whole requests may be left, which are to wait until the replies have been sent.
-    pub(crate) is_behind: bool,
-}
-
-/// How a client that asks for an old session is answered.
-enum Claim {
-    Granted(SessionId),
-    /// That session is no more, or the password is another.
-    Refused,
-    /// Too many wrong passwords came from this address.
-    NotLookedAt,
 }
 
 impl Shared {
@@ -348,369 +330,11 @@ impl State {
         self.links.get(&id).is_some_and(|link| link.session.is_some())
     }
 
-    /// Carries out what a client has sent, as far as it is there in whole frames, and until there are replies enough to be sent
-    /// first: one read may hold requests for a thousand times as much.
-    pub(crate) fn receive(
-        &mut self,
-        id: u64,
-        buffer: &mut BytesMut,
-        wakers: &mut Wakers,
-    ) -> Result<Received, ReceiveError> {
-        if self.is_frozen(id) {
-            return Ok(Received { is_sooner: false, is_behind: true });
-        }
-        let mut answered = 0;
-        let received = self.receive_all(id, buffer, &mut answered, wakers);
-        if answered > 0 {
-            self.hold(id, answered);
-        }
-        let left = buffer.len();
-        if let Some(link) = self.links.get_mut(&id) {
-            link.load.reading = left;
-        }
-        self.settle(id);
-        if left > 0 && received.as_ref().is_ok_and(|received| !received.is_behind) {
-            self.expect_room(id, wakers);
-        }
-        self.note_changes(wakers);
-        received
-    }
-
-    fn receive_all(
-        &mut self,
-        id: u64,
-        buffer: &mut BytesMut,
-        answered: &mut usize,
-        wakers: &mut Wakers,
-    ) -> Result<Received, ReceiveError> {
-        let now = Instant::now();
-        let now_ms = unix_ms();
-        let (mut is_sooner, mut requests, mut is_behind) = (false, 0, false);
-        loop {
-            let zxid = self.told_zxid();
-            let most = self.most_ready();
-            let Some(link) = self.links.get_mut(&id).filter(|link| !link.is_closing && !link.is_cut) else {
-                buffer.clear();
-                break;
-            };
-            let outstanding = requests + link.held.replies();
-            if outstanding >= self.settings.limits.outstanding_per_connection.max(1) || link.has_ready(most) {
-                is_behind = true;
-                break;
-            }
-            let Some(incoming) = link.machine.poll(buffer, zxid)? else {
-                break;
-            };
-            *answered += usize::from(!matches!(incoming, Incoming::Ping | Incoming::Word(_)));
-            match (incoming, link.session) {
-                (Incoming::Connect(connect), _) => is_sooner |= self.connect(id, &connect, now, wakers),
-                (Incoming::Request { ticket, request }, Some(session)) => {
-                    requests += 1;
-                    if self.is_lost(id, session, &ticket, &request, now_ms, wakers) {
-                        continue;
-                    }
-                    self.request(id, session, &ticket, &request, now_ms, wakers);
-                }
-                (Incoming::Unreadable { ticket, takes_zxid }, _) => self.refuse_unread(id, &ticket, takes_zxid),
-                (Incoming::SetWatches { ticket, watches }, Some(session)) => {
-                    self.rearm(id, session, &ticket, &watches, wakers);
-                }
-                (Incoming::Word(word), _) => {
-                    let text = self.answer(word, id);
-                    if let Some(link) = self.links.get_mut(&id) {
-                        link.machine.say(&text);
-                    }
-                }
-                // The machine lets nothing but a handshake through before there is a session.
-                (Incoming::Request { .. } | Incoming::SetWatches { .. }, _) => {}
-                (Incoming::Ping, _) => self.let_ping_pass(id),
-            }
-        }
-        if requests > 0 {
-            self.record(id, requests as u64, now);
-        }
-        // Every frame is a sign of life, not only a ping.
-        let session = self.links.get(&id).and_then(|link| link.session);
-        if let Some(record) = session.and_then(|session| self.sessions.get_mut(&session)) {
-            record.last_heard = now;
-        }
-        Ok(Received { is_sooner, is_behind })
-    }
-
-    fn record(&mut self, id: u64, requests: u64, received: Instant) {
-        let now = Instant::now();
-        let time = now.duration_since(received);
-        self.latency.record(requests, time);
-        self.meter.replied(requests, time);
-        let replied_ms = now.duration_since(self.began).as_millis();
-        if let Some(link) = self.links.get_mut(&id) {
-            link.activity.latency.record(requests, time);
-            link.activity.replied_ms = replied_ms;
-        }
-    }
-
-    fn connect(&mut self, id: u64, connect: &ConnectRequest, now: Instant, wakers: &mut Wakers) -> bool {
-        if self.refuses_connections() {
-            self.close_later(id, wakers);
-            return false;
-        }
-        if connect.last_zxid_seen > self.tree.last_zxid().0 {
-            // The client has seen more than there is here; Apache ZooKeeper closes without a word, too.
-            self.close_later(id, wakers);
-            return false;
-        }
-        let wanted = Duration::from_millis(u64::try_from(connect.timeout_ms).unwrap_or(0));
-        let is_read_only = self.is_read_only();
-        let bounds = &self.settings.session_timeouts;
-        let timeout = wanted.clamp(*bounds.start(), *bounds.end());
-        let peer = self.links.get(&id).map(|link| link.peer);
-        let mut password = connect.password;
-        let (session, is_new) = match connect.session_id {
-            // There is no room to keep it. Apache ZooKeeper hangs up too where it cannot have a session.
-            0 if is_read_only => {
-                self.close_later(id, wakers);
-                return false;
-            }
-            0 if self.sessions.len() >= self.settings.limits.sessions => {
-                self.refuse(Reason::Sessions, peer);
-                self.close_later(id, wakers);
-                return false;
-            }
-            0 => {
-                let (id, new) = self.open_session(timeout, now);
-                password = new;
-                (Some(id), true)
-            }
-            old => match self.resume(SessionId(old), &password, peer, now, wakers) {
-                Claim::Granted(session) => (Some(session), false),
-                Claim::Refused => (None, false),
-                Claim::NotLookedAt => {
-                    self.refuse(Reason::Passwords, peer);
-                    self.close_later(id, wakers);
-                    return false;
-                }
-            },
-        };
-        let Some(session) = session else {
-            self.meter.session(Life::Refused);
-            let gone = ConnectResponse {
-                timeout_ms: 0,
-                session_id: 0,
-                password: [0; 16],
-                read_only: connect.read_only.map(|_| false),
-            };
-            if let Some(link) = self.links.get_mut(&id) {
-                link.machine.accept(&gone);
-            }
-            self.close_later(id, wakers);
-            return false;
-        };
-        let Some(record) = self.sessions.get_mut(&session) else {
-            return false;
-        };
-        // What is kept must be what the client counts on after a restart. While there is no room it is what it was.
-        let timeout = if is_read_only { record.timeout } else { timeout };
-        if std::mem::replace(&mut record.timeout, timeout) != timeout && self.store.is_some() {
-            self.tree.renew_session(session);
-        }
-        record.last_heard = now;
-        record.link = Some(id);
-        let accepted = ConnectResponse {
-            timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
-            session_id: session.0,
-            password,
-            read_only: connect.read_only.map(|_| false),
-        };
-        self.due.insert((now + timeout, session));
-        if let Some(link) = self.links.get_mut(&id) {
-            link.session = Some(session);
-            link.activity.operation = "SESS";
-            link.machine.accept(&accepted);
-            let address = Identity { scheme: "ip".into(), id: link.peer.ip().to_string() };
-            self.tree.identify(session, address);
-            if let Some(identity) = link.proven.clone() {
-                self.tree.identify(session, identity);
-            }
-        }
-        self.meter.session(if is_new { Life::Opened } else { Life::Resumed });
-        tracing::debug!(%session, ?timeout, is_new, "session");
-        true
-    }
-
-    fn open_session(&mut self, timeout: Duration, now: Instant) -> (SessionId, [u8; 16]) {
-        let id = loop {
-            // Positive, so that it is never that of a container or a TTL node (`EphemeralType`).
-            let id = SessionId(i64::from(rand::random::<u32>() >> 9) << 32 | i64::from(rand::random::<u32>()) | 1);
-            if !self.sessions.contains_key(&id) {
-                break id;
-            }
-        };
-        let password: [u8; 16] = rand::random();
-        let session = Session { password: Sha256::digest(password).into(), timeout, last_heard: now, link: None };
-        self.sessions.insert(id, session);
-        self.tree.open_session(id);
-        (id, password)
-    }
-
-    /// The password is compared before the session's present connection is touched, in a time that tells nothing.
-    ///
-    /// An address that has brought too many wrong ones is not looked at, but for a session that nobody is heard from: its
-    /// client, which may share the address, is not to lose it because somebody else tries to steal it.
-    fn resume(
-        &mut self,
-        id: SessionId,
-        password: &[u8; 16],
-        peer: Option<SocketAddr>,
-        now: Instant,
-        wakers: &mut Wakers,
-    ) -> Claim {
-        let (Some(record), Some(peer)) = (self.sessions.get(&id), peer) else {
-            return Claim::Refused;
-        };
-        let address = peer.ip().to_canonical();
-        // Clients are heard from in each third of their timeout.
-        let is_heard = record.link.is_some() && now.duration_since(record.last_heard) < record.timeout / 3;
-        if is_heard && self.failures.are_too_many(address, self.settings.limits.wrong_passwords_per_second, now) {
-            return Claim::NotLookedAt;
-        }
-        if !bool::from(record.password.ct_eq(&*Sha256::digest(password))) {
-            self.failures.note(address, now);
-            return Claim::Refused;
-        }
-        if let Some(old) = record.link {
-            self.tree.disconnect(id);
-            if let Some(link) = self.links.get_mut(&old) {
-                link.session = None;
-            }
-            self.close_later(old, wakers);
-        }
-        Claim::Granted(id)
-    }
-
-    fn request(
-        &mut self,
-        id: u64,
-        session: SessionId,
-        ticket: &Ticket,
-        request: &Request,
-        now_ms: i64,
-        wakers: &mut Wakers,
-    ) {
-        let mut fired = Fired::new();
-        let outcome = match self.is_read_only() && is_change(request) {
-            true => Err(Error::Refused(Refusal::NotReadOnly)),
-            false => self.tree.apply(session, request, now_ms, &mut fired),
-        };
-        self.meter.request(request, outcome.as_ref().err());
-        // Before the reply: a client sees the event of a change before it sees the change.
-        self.notify(fired, wakers);
-        let zxid = self.tree.last_zxid().0;
-        if let Some(link) = self.links.get_mut(&id) {
-            link.machine.reply(ticket, zxid, &outcome);
-            link.activity.operation = short_name(request);
-            (link.activity.xid, link.activity.zxid) = (ticket.xid(), zxid);
-        }
-        if matches!(outcome, Ok(Reply::Closed)) {
-            self.meter.session(Life::Closed);
-            self.sessions.remove(&session);
-            self.close_later(id, wakers);
-        }
-    }
-
-    fn refuse_unread(&mut self, id: u64, ticket: &Ticket, takes_zxid: bool) {
-        if takes_zxid && !self.is_read_only() {
-            self.tree.refuse_unread();
-        }
-        let zxid = self.tree.last_zxid().0;
-        if let Some(link) = self.links.get_mut(&id) {
-            link.machine.reply(ticket, zxid, &Err(Refusal::Marshalling.into()));
-        }
-    }
-
-    fn rearm(&mut self, id: u64, session: SessionId, ticket: &Ticket, watches: &SetWatches, wakers: &mut Wakers) {
-        if !self.has_room_to_rearm(id, watches) {
-            return self.let_go(id, Reason::Watches, wakers);
-        }
-        let seen = Zxid(watches.relative_zxid);
-        let mut fired = Fired::new();
-        for (kind, path) in watches.iter() {
-            self.tree.rearm(session, kind, path, seen, &mut fired);
-        }
-        for (mode, path) in watches.staying() {
-            self.tree.add_watch(session, mode, path);
-        }
-        self.notify(fired, wakers);
-        let zxid = self.tree.last_zxid().0;
-        if let Some(link) = self.links.get_mut(&id) {
-            link.machine.rearmed(ticket, zxid);
-        }
-    }
-
-    fn notify(&mut self, fired: Fired, wakers: &mut Wakers) {
-        let mut told = Vec::new();
-        for (session, event) in fired {
-            let id = self.sessions.get(&session).and_then(|record| record.link);
-            let Some((id, link)) = id.and_then(|id| Some((id, self.links.get_mut(&id).filter(|link| !link.is_cut)?)))
-            else {
-                continue;
-            };
-            link.machine.notify(&event);
-            told.push(id);
-            self.meter.event(event.kind);
-            wakers.0.extend(link.waker.take());
-            self.expect_room_for_events(id, wakers);
-        }
-        if self.store.is_some() {
-            told.into_iter().for_each(|id| self.hold(id, 0));
-        }
-    }
-
     fn close_later(&mut self, id: u64, wakers: &mut Wakers) {
         if let Some(link) = self.links.get_mut(&id) {
             link.is_closing = true;
             wakers.0.extend(link.waker.take());
         }
-    }
-
-    /// When the next session is to be looked at.
-    pub(crate) fn next_expiry(&self) -> Instant {
-        const FAR: Duration = Duration::from_secs(3600);
-        if self.is_read_only() {
-            // An end that cannot be kept would be taken back.
-            return Instant::now() + FAR;
-        }
-        self.due.first().map_or_else(|| Instant::now() + FAR, |(due, _)| *due)
-    }
-
-    /// Ends the sessions that were not heard of in time.
-    pub(crate) fn expire(&mut self, now: Instant) -> Wakers {
-        let mut wakers = Wakers::default();
-        if self.is_read_only() {
-            return wakers;
-        }
-        while let Some(&(due, id)) = self.due.first().filter(|(due, _)| *due <= now) {
-            self.due.remove(&(due, id));
-            let Some(record) = self.sessions.get(&id) else {
-                continue;
-            };
-            let end = record.last_heard + record.timeout;
-            if end > now {
-                self.due.insert((end, id));
-                continue;
-            }
-            tracing::debug!(session = %id, "session expired");
-            self.meter.session(Life::Expired);
-            let link = record.link;
-            self.sessions.remove(&id);
-            let mut fired = Fired::new();
-            self.tree.close_session(id, &mut fired);
-            self.notify(fired, &mut wakers);
-            if let Some(link) = link {
-                self.close_later(link, &mut wakers);
-            }
-        }
-        self.note_changes(&mut wakers);
-        wakers
     }
 
     pub(crate) fn reap(&mut self) -> Wakers {
