@@ -108,6 +108,28 @@ async fn a_slow_disk_ends_no_session() {
     assert_eq!((answered, code), (second, OK), "the session's own node is there");
 }
 
+/// The disk takes longer than a session may be silent, and so many replies wait for it that no sign of life is read.
+#[tokio::test]
+async fn a_slow_disk_ends_no_session_that_is_not_listened_to() {
+    let disk = FakeDisk::new();
+    let timeouts = Duration::from_millis(200)..=Duration::from_secs(10);
+    let limits = Limits { outstanding_per_connection: 2, ..Limits::default() };
+    let builder = Server::builder().session_timeouts(timeouts).limits(limits).disk(disk.clone());
+    let server = builder.bind("127.0.0.1:0").await.unwrap();
+    let (mut raw, _) = Raw::open(&server.address().to_string(), 400).await;
+    disk.let_syncs_wait(true);
+    let first = raw.ask(CREATE, &Raw::create_body(b"/a", 1)).await;
+    for _ in 0..12 {
+        raw.ask(EXISTS, &Raw::exists_body(b"/a", false)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    disk.let_syncs_wait(false);
+    for xid in first..=first + 12 {
+        let (answered, _, code) = raw.header().await.expect("the session goes on");
+        assert_eq!((answered, code), (xid, OK));
+    }
+}
+
 /// A connection whose replies wait is read up to a bound, and goes on from there.
 #[tokio::test]
 async fn what_is_held_is_bounded() {

@@ -43,7 +43,6 @@ use room::Load;
 pub(crate) use durable::Work;
 pub(crate) use faults::{Loss, Lost};
 pub(crate) use refusals::Reason;
-pub(crate) use requests::Received;
 
 /// What a server is told at the start, as far as its connections are concerned.
 #[derive(Clone, Debug)]

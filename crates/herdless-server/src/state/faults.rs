@@ -253,7 +253,8 @@ mod tests {
 
     use super::*;
     use crate::limits::Limits;
-    use crate::state::{Received, Settings, Shared};
+    use crate::state::requests::Received;
+    use crate::state::{Settings, Shared};
 
     fn shared() -> Shared {
         let settings = Settings {

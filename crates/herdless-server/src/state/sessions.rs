@@ -183,7 +183,9 @@ impl State {
             let Some(record) = self.sessions.get(&id) else {
                 continue;
             };
-            let end = record.last_heard + record.timeout;
+            // Whose replies wait for the disk may be read no further, so that no sign of life is seen: it is the server that is late.
+            let waits = record.link.and_then(|link| self.links.get(&link)).is_some_and(|link| !link.held.is_empty());
+            let end = if waits { now } else { record.last_heard } + record.timeout;
             if end > now {
                 self.due.insert((end, id));
                 continue;
