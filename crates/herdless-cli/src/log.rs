@@ -23,7 +23,8 @@ impl Arguments {
         let from_environment = || std::env::var("RUST_LOG").ok()?.parse().ok();
         let filter = self.log.clone().or_else(from_environment);
         let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-        let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+        // Without colours, whatever else the workspace is built with: it goes to a journal more often than to a terminal.
+        let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false);
         // The journal has a time for each line.
         let layer =
             if std::env::var_os("JOURNAL_STREAM").is_some() { lines.without_time().boxed() } else { lines.boxed() };
