@@ -67,7 +67,7 @@ async fn take_over(world: &World, credentials: SessionCredentials, node: &NodePa
     assert!(guard.is_valid());
     guard.release().await.unwrap();
     client.close().await.unwrap();
-    other.sync(node).await.unwrap();
+    other.settle(node).await.unwrap();
     assert!(other.exists(node).await.unwrap().is_none());
 }
 
@@ -190,7 +190,7 @@ async fn who_gives_up_taking_over_leaves_the_session_as_it_is(world: &World) {
         let _ = tokio::time::timeout(Duration::from_millis(1), connecting).await.map(|client| client.unwrap().detach());
     }
     let other = world.connect().await;
-    other.sync(&node).await.unwrap();
+    other.settle(&node).await.unwrap();
     assert!(other.exists(&node).await.unwrap().is_some());
     let next = tokio::time::timeout(GENEROUS, resumed(world, &credentials)).await.unwrap().unwrap();
     next.close().await.unwrap();

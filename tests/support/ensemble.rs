@@ -108,7 +108,7 @@ impl Ensemble {
     pub(crate) async fn catch_up(&self) {
         for client in &self.clients {
             // What is asked waits for a connection, so this does not spin.
-            while let Err(error) = client.sync(&NodePath::root()).await {
+            while let Err(error) = client.settle(&NodePath::root()).await {
                 assert_eq!(error, Error::ConnectionLost);
             }
         }

@@ -42,7 +42,7 @@ pub(crate) async fn both<A: Future, B: Future>(one: A, other: B) -> (A::Output, 
 /// How the watch has ended by now: after everything that was written before has reached this client. By the contract the event
 /// is there before the reply, so there is nothing to wait for.
 pub(crate) async fn outcome<C: Client>(client: &C, watch: &mut Watch) -> Option<WatchOutcome> {
-    client.sync(&NodePath::root()).await.expect("a server that answers");
+    client.settle(&NodePath::root()).await.expect("a server that answers");
     poll_once(watch).await
 }
 

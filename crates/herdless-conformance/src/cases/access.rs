@@ -183,7 +183,7 @@ pub(crate) async fn a_node_for_one_user_is_closed_to_others<B: Backend>(scene: &
     other.authenticate("digest", "ann:wrong").await.unwrap();
     let path = create(scene, &owner, "a", [Acl::digest(Permissions::ALL, "ann", "secret")]).await;
     owner.set(&path, "y", Version::ANY).await.unwrap();
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     expect_refused(other.get(&path).await, Refusal::NoAuth);
     expect_refused(other.set(&path, "z", Version::ANY).await, Refusal::NoAuth);
     expect_refused(other.create(&scene.path("a/b"), "", PERSISTENT).await, Refusal::NoAuth);
@@ -207,7 +207,7 @@ pub(crate) async fn several_identities_all_count<B: Backend>(scene: &Scene<'_, B
     found.sort_by(|one, other| one.id.cmp(&other.id));
     assert_eq!(found, list, "the creator is everybody whom it has proven to be");
     other.authenticate("digest", "bob:2").await.unwrap();
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     other.get(&path).await.unwrap();
 }
 
@@ -228,7 +228,7 @@ pub(crate) async fn passwords_are_told_to_nobody_who_may_not_change_them<B: Back
     let list = [Acl::digest(Permissions::ALL, "ann", "secret"), anyone(Permissions::READ)];
     let path = create(scene, &owner, "a", list.clone()).await;
     assert_eq!(owner.acl(&path).await.unwrap().0, list);
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     let redacted = Acl { id: "ann:x".into(), ..list[0].clone() };
     assert_eq!(other.acl(&path).await.unwrap().0, [redacted, list[1].clone()]);
 }

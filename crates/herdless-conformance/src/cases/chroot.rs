@@ -31,7 +31,7 @@ pub(crate) async fn paths_below_a_chroot_are_its_own<B: Backend>(scene: &Scene<'
     expect_names(inside.children(&NodePath::root()).await.unwrap().0, &["a"]);
     assert_eq!(inside.all_children_number(&NodePath::root()).await.unwrap(), 1);
     inside.acl(&path("/a")).await.unwrap();
-    inside.sync(&path("/a")).await.unwrap();
+    inside.settle(&path("/a")).await.unwrap();
     inside.delete(&path("/a"), Version(1)).await.unwrap();
     assert_eq!(client.exists(&scene.path("app/a")).await.unwrap(), None);
 }

@@ -26,7 +26,7 @@ pub(crate) async fn a_container_outlives_its_session<B: Backend>(scene: &Scene<'
     client.create(&scene.path("a"), "", CreateMode::Container).await.unwrap();
     assert_eq!(client.ephemerals(&scene.root()).await.unwrap(), []);
     client.close().await.unwrap();
-    other.sync(&scene.root()).await.unwrap();
+    other.settle(&scene.root()).await.unwrap();
     assert!(other.exists(&scene.path("a")).await.unwrap().is_some());
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn a_node_with_a_time_to_live_is_a_node_like_others<B: Backend>
     expect_refused(client.delete(&created.path, Version::ANY).await, Refusal::NotEmpty);
     assert_eq!(client.ephemerals(&scene.root()).await.unwrap(), []);
     client.close().await.unwrap();
-    other.sync(&scene.root()).await.unwrap();
+    other.settle(&scene.root()).await.unwrap();
     assert!(other.exists(&created.path).await.unwrap().is_some());
 }
 

@@ -54,7 +54,7 @@ pub(crate) async fn a_session_outlives_the_leader_with_all_that_is_its_own<B: Ba
         assert_eq!(next().await, Some(Ok(Notice::Event(WatchEvent { kind, path }))));
     }
     client.close().await.unwrap();
-    other.sync(&mine).await.unwrap();
+    other.settle(&mine).await.unwrap();
     assert_eq!(other.exists(&mine).await.unwrap(), None);
 }
 
@@ -94,7 +94,7 @@ pub(crate) async fn what_was_acknowledged_is_there_under_the_next_leader<B: Back
     both(lose, write).await;
     assert!(epochs.len() > 1, "writes under both leaders");
     let other = scene.connect_elsewhere(&client).await;
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     let (data, stat) = other.get(&path).await.unwrap();
     assert_eq!(data, last.to_string());
     assert!((acknowledged..=acknowledged + unknown).contains(&stat.version), "{acknowledged}, {unknown}: {stat:?}");
@@ -139,7 +139,7 @@ pub(crate) async fn what_is_under_way_when_the_leader_is_lost_is_done_whole_or_n
     assert!(unknown > 0, "something was under way");
     assert!(acknowledged > 0, "something was done");
     let other = scene.connect_elsewhere(&client).await;
-    other.sync(&scene.root()).await.unwrap();
+    other.settle(&scene.root()).await.unwrap();
     let [(a, stat_of_a), (b, stat_of_b)] = [other.get(&nodes[0]).await.unwrap(), other.get(&nodes[1]).await.unwrap()];
     assert_eq!((a, stat_of_a.version, stat_of_a.mzxid), (b, stat_of_b.version, stat_of_b.mzxid));
     let possible = acknowledged..=acknowledged + unknown;
@@ -231,6 +231,6 @@ pub(crate) async fn numbers_go_on_under_the_next_leader<B: Backend>(scene: &Scen
     let (path, czxid) = last.expect("there were some");
     assert_eq!(path, scene.path("n/0000000019"));
     assert!(epoch(czxid) > epoch(before.czxid), "another one leads");
-    client.sync(&scene.path("n")).await.unwrap();
+    client.settle(&scene.path("n")).await.unwrap();
     assert_eq!(client.children(&scene.path("n")).await.unwrap().0.len(), 20);
 }

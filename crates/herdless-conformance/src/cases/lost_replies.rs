@@ -34,7 +34,7 @@ pub(crate) async fn a_release_whose_reply_is_lost_is_done_for_certain<B: Backend
         scene.lose_next_reply(&client).await;
         // Whether it was still there to be deleted the second time cannot be told.
         client.call(release).await.unwrap();
-        other.sync(&path).await.unwrap();
+        other.settle(&path).await.unwrap();
         assert_eq!(other.exists(&path).await.unwrap(), None);
     }
 }

@@ -154,7 +154,7 @@ pub(crate) async fn a_multi_fires_what_its_operations_fire<B: Backend>(scene: &S
     let (set, _) = scene.node(&client, "set").await;
     let (gone, _) = scene.node(&client, "gone").await;
     let (root, new) = (scene.root(), scene.path("new"));
-    other.sync(&root).await.unwrap();
+    other.settle(&root).await.unwrap();
     let (_, on_set) = other.get_and_watch(&set).await.unwrap();
     let (_, on_gone) = other.get_and_watch(&gone).await.unwrap();
     let (_, on_new) = other.exists_and_watch(&new).await.unwrap();
@@ -174,7 +174,7 @@ pub(crate) async fn a_multi_fires_what_its_operations_fire<B: Backend>(scene: &S
 pub(crate) async fn a_refused_multi_fires_nothing<B: Backend>(scene: &Scene<'_, B>) {
     let (client, other) = (scene.connect().await, scene.connect().await);
     let (node, _) = scene.node(&client, "node").await;
-    other.sync(&node).await.unwrap();
+    other.settle(&node).await.unwrap();
     let (_, mut on_node) = other.get_and_watch(&node).await.unwrap();
     let (_, mut on_root) = other.children_and_watch(&scene.root()).await.unwrap();
     let operations = vec![
@@ -235,7 +235,7 @@ pub(crate) async fn what_comes_and_goes_in_a_multi_is_told<B: Backend>(scene: &S
     let (client, other) = (scene.connect().await, scene.connect().await);
     let (replaced, _) = scene.node(&client, "replaced").await;
     let brief = scene.path("brief");
-    other.sync(&scene.root()).await.unwrap();
+    other.settle(&scene.root()).await.unwrap();
     let (_, on_replaced) = other.get_and_watch(&replaced).await.unwrap();
     let (_, on_brief) = other.exists_and_watch(&brief).await.unwrap();
     let operations = vec![

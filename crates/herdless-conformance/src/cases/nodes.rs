@@ -12,7 +12,7 @@ pub(crate) async fn a_created_node_is_there_with_its_data<B: Backend>(scene: &Sc
     let created = client.create(&path, "hello", PERSISTENT).await.unwrap();
     assert_eq!(created.path, path);
     assert_eq!(client.get(&path).await.unwrap(), ("hello".into(), created.stat));
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     assert_eq!(other.get(&path).await.unwrap(), ("hello".into(), created.stat));
     assert_eq!(other.exists(&path).await.unwrap(), Some(created.stat));
 }
@@ -88,7 +88,7 @@ pub(crate) async fn a_missing_node_is_refused_by_what_needs_one<B: Backend>(scen
     expect_refused(client.delete(&scene.path("nowhere/deeper"), Version::ANY).await, Refusal::NoNode);
     // These are no refusals.
     assert_eq!(client.exists(&path).await.unwrap(), None);
-    client.sync(&path).await.unwrap();
+    client.settle(&path).await.unwrap();
 }
 
 pub(crate) async fn a_node_with_children_is_not_deleted<B: Backend>(scene: &Scene<'_, B>) {

@@ -107,7 +107,7 @@ pub(crate) async fn an_awaited_call_is_not_undone<B: Backend>(scene: &Scene<'_, 
     let teller = undone.clone();
     let call = client.create(&scene.path("a"), "", PERSISTENT).on_abandon(move |_| teller.put(()).run());
     call.await.unwrap();
-    client.sync(&scene.root()).await.unwrap();
+    client.settle(&scene.root()).await.unwrap();
     assert!(poll_fn(|cx| std::task::Poll::Ready(undone.poll_take(cx))).await.is_pending());
 }
 
@@ -124,7 +124,7 @@ pub(crate) async fn a_release_tells_watchers_of_the_end_or_the_hand_over<B: Back
     let (client, other, path) = (scene.connect().await, scene.connect().await, scene.path("a"));
     for (hand_over, kind) in [(false, EventKind::Deleted), (true, EventKind::DataChanged)] {
         let stat = client.create(&path, "", CreateMode::Ephemeral).await.unwrap().stat;
-        other.sync(&path).await.unwrap();
+        other.settle(&path).await.unwrap();
         let (_, watch) = other.get_and_watch(&path).await.unwrap();
         let release = Release { path: path.clone(), czxid: stat.czxid, session: client.session().id(), hand_over };
         assert_eq!(client.call(release).await, Ok(true));

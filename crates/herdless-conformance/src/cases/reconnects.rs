@@ -76,7 +76,7 @@ pub(crate) async fn what_changed_meanwhile_is_told_after_the_reconnect<B: Backen
     let (_, on_empty) = client.children_and_watch(&at("empty")).await.unwrap();
     let (_, mut on_same) = client.get_and_watch(&at("same")).await.unwrap();
     scene.disconnect(&client).await;
-    other.sync(&scene.root()).await.unwrap();
+    other.settle(&scene.root()).await.unwrap();
     other.set(&at("set"), "y", Version::ANY).await.unwrap();
     other.delete(&at("gone"), Version::ANY).await.unwrap();
     scene.node(&other, "new").await;
@@ -98,7 +98,7 @@ pub(crate) async fn only_the_last_state_of_what_changed_is_told<B: Backend>(scen
     let (_, on_node) = client.get_and_watch(&path).await.unwrap();
     let (_, mut on_brief) = client.exists_and_watch(&brief).await.unwrap();
     scene.disconnect(&client).await;
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     other.set(&path, "y", Version::ANY).await.unwrap();
     other.delete(&path, Version::ANY).await.unwrap();
     scene.node(&other, "brief").await;
@@ -123,12 +123,12 @@ pub(crate) async fn many_watches_are_left_again<B: Backend>(scene: &Scene<'_, B>
     }
     scene.disconnect(&client).await;
     scene.reconnect(&client).await;
-    client.sync(&scene.root()).await.unwrap();
+    client.settle(&scene.root()).await.unwrap();
     let creates: Vec<_> = paths.iter().map(|path| other.create(path, "", CreateMode::Ephemeral)).collect();
     for create in creates {
         create.await.unwrap();
     }
-    client.sync(&scene.root()).await.unwrap();
+    client.settle(&scene.root()).await.unwrap();
     for (mut watch, path) in watches.into_iter().zip(paths) {
         let event = poll_once(&mut watch).await.expect("the event").unwrap();
         assert_eq!((event.kind, event.path), (EventKind::Created, path));

@@ -77,7 +77,7 @@ pub(crate) async fn the_stat_tells_the_next_number<B: Backend>(scene: &Scene<'_,
 pub(crate) async fn numbers_are_in_the_order_of_creation<B: Backend>(scene: &Scene<'_, B>) {
     let clients = [scene.connect().await, scene.connect().await];
     scene.node(&clients[0], "d").await;
-    clients[1].sync(&scene.root()).await.unwrap();
+    clients[1].settle(&scene.root()).await.unwrap();
     let calls: Vec<_> = (0..20).map(|i| clients[i % 2].create(&scene.path("d/n"), "", SEQUENTIAL)).collect();
     let mut made = Vec::new();
     for call in calls {

@@ -36,7 +36,7 @@ pub(crate) async fn closing_takes_the_ephemeral_nodes_and_no_others<B: Backend>(
     client.create(&scene.path("n"), "", CreateMode::EphemeralSequential).await.unwrap();
     other.create(&scene.path("others"), "", CreateMode::Ephemeral).await.unwrap();
     client.close().await.unwrap();
-    other.sync(&scene.root()).await.unwrap();
+    other.settle(&scene.root()).await.unwrap();
     expect_names(other.children(&scene.root()).await.unwrap().0, &["others", "stays"]);
     expect_names(other.children(&scene.path("stays")).await.unwrap().0, &[]);
 }
@@ -64,7 +64,7 @@ pub(crate) async fn what_was_submitted_before_the_close_is_done<B: Backend>(scen
     closed.await.unwrap();
     created.await.unwrap();
     mine.await.unwrap();
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     expect_names(other.children(&scene.root()).await.unwrap().0, &["a"]);
 }
 
@@ -73,12 +73,12 @@ pub(crate) async fn a_session_ends_in_one_change<B: Backend>(scene: &Scene<'_, B
     for below in ["a", "b"] {
         scene.node(&other, below).await;
     }
-    client.sync(&scene.root()).await.unwrap();
+    client.settle(&scene.root()).await.unwrap();
     for below in ["a/mine", "b/mine"] {
         client.create(&scene.path(below), "", CreateMode::Ephemeral).await.unwrap();
     }
     client.close().await.unwrap();
-    other.sync(&scene.root()).await.unwrap();
+    other.settle(&scene.root()).await.unwrap();
     let [a, b] = [other.exists(&scene.path("a")), other.exists(&scene.path("b"))];
     assert_eq!(a.await.unwrap().unwrap().pzxid, b.await.unwrap().unwrap().pzxid);
 }
@@ -87,15 +87,15 @@ pub(crate) async fn anybody_may_delete_an_ephemeral_node<B: Backend>(scene: &Sce
     let (client, other) = (scene.connect().await, scene.connect().await);
     let path = scene.path("a");
     client.create(&path, "", CreateMode::Ephemeral).await.unwrap();
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     other.set(&path, "by another", Version(0)).await.unwrap();
     other.delete(&path, Version::ANY).await.unwrap();
-    client.sync(&path).await.unwrap();
+    client.settle(&path).await.unwrap();
     assert_eq!(client.ephemerals(&scene.root()).await.unwrap(), []);
     // It belongs to who makes it anew, and stays when its first owner goes.
     other.create(&path, "", CreateMode::Ephemeral).await.unwrap();
     client.close().await.unwrap();
-    other.sync(&path).await.unwrap();
+    other.settle(&path).await.unwrap();
     assert!(other.exists(&path).await.unwrap().is_some());
 }
 
@@ -104,7 +104,7 @@ pub(crate) async fn an_expired_session_loses_its_nodes<B: Backend>(scene: &Scene
     let (mine, stays) = (scene.path("mine"), scene.path("stays"));
     client.create(&mine, "", CreateMode::Ephemeral).await.unwrap();
     client.create(&stays, "", CreateMode::Persistent).await.unwrap();
-    other.sync(&mine).await.unwrap();
+    other.settle(&mine).await.unwrap();
     let (_, watch) = other.get_and_watch(&mine).await.unwrap();
     let old = client.session();
     scene.expire(&client).await;
@@ -181,7 +181,7 @@ pub(crate) async fn what_waits_when_its_session_expires_is_not_done<B: Backend>(
     // What is asked now is for the next session.
     assert!(client.exists(&scene.root()).await.unwrap().is_some());
     assert_ne!(client.session().id(), old);
-    other.sync(&scene.root()).await.unwrap();
+    other.settle(&scene.root()).await.unwrap();
     assert_eq!(other.exists(&scene.path("a")).await.unwrap(), None);
 }
 

@@ -40,7 +40,7 @@ async fn waiting(stream: &mut WatchStream) -> Told {
 /// What the stream has told since it was last asked, of all that was written before. By the contract an event is there before
 /// the reply, so there is nothing to wait for.
 async fn told<C: Client>(client: &C, stream: &mut WatchStream) -> Told {
-    client.sync(&NodePath::root()).await.expect("a server that answers");
+    client.settle(&NodePath::root()).await.expect("a server that answers");
     waiting(stream).await
 }
 
@@ -344,7 +344,7 @@ pub(crate) async fn a_stream_tells_of_a_gap_after_a_reconnect<B: Backend>(scene:
     ];
     for round in 0_u32..2 {
         scene.disconnect(&client).await;
-        other.sync(&path).await.unwrap();
+        other.settle(&path).await.unwrap();
         other.set(&path, round.to_string(), Version::ANY).await.unwrap();
         scene.reconnect(&client).await;
         // What is read behind the gap is not older than the gap.

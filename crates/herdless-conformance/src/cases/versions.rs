@@ -97,7 +97,7 @@ pub(crate) async fn a_childs_end_counts_like_its_deletion<B: Backend>(scene: &Sc
         owner.create(&path.child(name).unwrap(), "", CreateMode::Ephemeral).await.unwrap();
     }
     owner.close().await.unwrap();
-    client.sync(&path).await.unwrap();
+    client.settle(&path).await.unwrap();
     let stat = client.exists(&path).await.unwrap().unwrap();
     assert_eq!((stat.cversion, stat.num_children), (4, 0));
     assert!(stat.pzxid > made.pzxid);

@@ -15,7 +15,7 @@ async fn two<B: Backend>(scene: &Scene<'_, B>, nodes: &[&str]) -> (B::Client, B:
     for below in nodes {
         scene.node(&writer, below).await;
     }
-    watcher.sync(&scene.root()).await.unwrap();
+    watcher.settle(&scene.root()).await.unwrap();
     (writer, watcher)
 }
 
@@ -248,7 +248,7 @@ pub(crate) async fn everybody_who_watches_is_told<B: Backend>(scene: &Scene<'_, 
     let (writer, watcher) = two(scene, &["a"]).await;
     let path = scene.path("a");
     let third = scene.connect().await;
-    third.sync(&path).await.unwrap();
+    third.settle(&path).await.unwrap();
     let (_, first) = watcher.get_and_watch(&path).await.unwrap();
     let (_, second) = watcher.get_and_watch(&path).await.unwrap();
     let (_, others) = third.get_and_watch(&path).await.unwrap();
@@ -267,7 +267,7 @@ pub(crate) async fn a_dropped_watch_harms_no_other<B: Backend>(scene: &Scene<'_,
     let (_, children) = watcher.children_and_watch(&path).await.unwrap();
     drop(dropped);
     drop(watcher.get_and_watch(&path));
-    watcher.sync(&path).await.unwrap();
+    watcher.settle(&path).await.unwrap();
     writer.set(&path, "", Version::ANY).await.unwrap();
     expect_event(&watcher, kept, EventKind::DataChanged, &path).await;
     drop(children);
@@ -284,7 +284,7 @@ pub(crate) async fn a_refused_read_leaves_no_watch<B: Backend>(scene: &Scene<'_,
     expect_refused(watcher.children_and_watch(&path).await, Refusal::NoNode);
     // Events that nobody waits for would fire what is left here.
     scene.node(&writer, "a").await;
-    watcher.sync(&path).await.unwrap();
+    watcher.settle(&path).await.unwrap();
     let (_, mut on_data) = watcher.get_and_watch(&path).await.unwrap();
     let (_, mut on_children) = watcher.children_and_watch(&path).await.unwrap();
     expect_quiet(&watcher, &mut on_data).await;
@@ -295,7 +295,7 @@ pub(crate) async fn the_end_of_a_session_fires_for_its_nodes<B: Backend>(scene: 
     let (owner, watcher) = two(scene, &["a"]).await;
     let path = scene.path("a/mine");
     owner.create(&path, "", CreateMode::Ephemeral).await.unwrap();
-    watcher.sync(&path).await.unwrap();
+    watcher.settle(&path).await.unwrap();
     let (_, on_node) = watcher.get_and_watch(&path).await.unwrap();
     let parent = scene.path("a");
     let (_, on_parent) = watcher.children_and_watch(&parent).await.unwrap();
