@@ -24,6 +24,9 @@ pub enum Error {
     },
 
     /// The request was on its way when the connection was lost: **it may or may not have happened.**
+    ///
+    /// What was submitted behind it and had not left yet goes over the next connection: who sends changes that build on each
+    /// other without waiting makes each depend on the one before, by its version or in one multi.
     #[error("connection lost: the request may or may not have happened")]
     ConnectionLost,
 
