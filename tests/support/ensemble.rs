@@ -82,17 +82,21 @@ impl Ensemble {
     /// When the same server leads afterwards, or in the same epoch.
     pub(crate) async fn kill_leader(&self) -> Kill {
         let mut servers = self.servers.lock().await;
-        let (old, epoch) = until("a leader", async || self.leader().await).await;
+        let (old, epoch) = until("a leader", async || self.leader(&mut servers).await).await;
         let process = servers[old].id().expect("it runs");
         servers[old].kill().await;
         assert!(!Path::new(&format!("/proc/{process}")).exists(), "it was killed");
-        let (new, new_epoch) = until("the next leader", async || self.leader().await).await;
+        let (new, new_epoch) = until("the next leader", async || self.leader(&mut servers).await).await;
         assert!(new != old && new_epoch > epoch, "{old} of {epoch}, then {new} of {new_epoch}");
         servers[old].spawn();
         servers[old].until_serving().await.expect("nobody takes the port meanwhile");
         // A leader that has lost its only follower for a moment may have been elected once more.
-        for server in servers.iter() {
-            until("all servers to serve", async || server.mode().await).await;
+        for number in 0..SERVERS {
+            let serves = async || {
+                servers.iter_mut().for_each(ZooKeeperProcess::revive);
+                servers[number].mode().await
+            };
+            until("all servers to serve", serves).await;
         }
         let kill = Kill { process, old: (old + 1, epoch), new: (new + 1, new_epoch) };
         self.kills.lock().await.push(kill.clone());
@@ -114,8 +118,9 @@ impl Ensemble {
         }
     }
 
-    /// Which server leads, and in which epoch, if one does.
-    async fn leader(&self) -> Option<(usize, u64)> {
+    /// Which server leads, and in which epoch, if one does. Those that have ended by themselves are started again.
+    async fn leader(&self, servers: &mut [ZooKeeperProcess]) -> Option<(usize, u64)> {
+        servers.iter_mut().for_each(ZooKeeperProcess::revive);
         for (server, address) in self.addresses.iter().enumerate() {
             let answer = four_letter_word(address, "srvr").await.unwrap_or_default();
             let field = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name));

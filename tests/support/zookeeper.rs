@@ -132,6 +132,14 @@ impl ZooKeeperProcess {
         mode(&self.address).await
     }
 
+    /// Starts it again where it has ended by itself, as whoever runs servers does: 3.8.0 ends at times when a leader is lost.
+    pub(crate) fn revive(&mut self) {
+        if self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_some()) {
+            self.process = None;
+            self.spawn();
+        }
+    }
+
     /// Kills it, as `kill -9` does.
     pub(crate) async fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
