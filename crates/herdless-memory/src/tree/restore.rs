@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use herdless_core::{NodePath, SessionId, Zxid};
 use thiserror::Error;
 
-use super::caps::{Caps, Size};
+use super::caps::Size;
 use super::node::{Node, NodeRecord};
 use super::{OpenSession, Tree};
 
@@ -88,19 +88,8 @@ impl Tree {
         }
         let mut size = Size::default();
         restored.iter().for_each(|(path, node)| size.add(Size::of(path, node)));
-        Ok(Self {
-            nodes: restored.into_iter().collect(),
-            sessions,
-            touched_sessions: None,
-            watches: Default::default(),
-            zxid: last.0,
-            allows_ttl: false,
-            allows_x509: false,
-            has_system_nodes: false,
-            enforces_quotas: false,
-            caps: Caps::NONE,
-            size,
-        })
+        // All else is as in a tree that has just begun.
+        Ok(Self { nodes: restored.into_iter().collect(), sessions, zxid: last.0, size, ..Self::new(Zxid(1)) })
     }
 
     /// What there is to know of a node, for [`restore`](Self::restore).
