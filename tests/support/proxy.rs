@@ -1,5 +1,6 @@
 //! A TCP proxy that fails on demand.
 
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -98,7 +99,8 @@ impl Proxy {
         self.connector().session_timeout(Duration::from_secs(2))
     }
 
-    /// Cuts all connections. Clients may come back.
+    /// Cuts all connections. Clients may come back. Nothing that either side sends after this call gets to the other
+    /// one over a connection of before.
     pub(crate) fn cut(&self) {
         self.cut_with(b"");
     }
@@ -111,7 +113,7 @@ impl Proxy {
         });
     }
 
-    /// Cuts all connections, and lets nobody come back until [`up`](Self::up).
+    /// As [`cut`](Self::cut), and lets nobody come back until [`up`](Self::up).
     pub(crate) fn down(&self) {
         self.shared.rules.send_modify(|rules| {
             rules.cuts += 1;
@@ -220,8 +222,8 @@ async fn relay(mut client: TcpStream, cuts: u64, shared: Arc<Shared>) {
     let farewell = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let requests = pump(from_client, to_server, &shared, lifetime.as_ref(), false);
-        let replies = pump(from_server, to_client, &shared, lifetime.as_ref(), true);
+        let requests = pump(from_client, to_server, cuts, &shared, lifetime.as_ref(), false);
+        let replies = pump(from_server, to_client, cuts, &shared, lifetime.as_ref(), true);
         tokio::select! {
             rules = rules.wait_for(|rules| rules.cuts != cuts) => rules.map(|rules| rules.farewell.clone()).ok(),
             () = requests => None,
@@ -241,7 +243,8 @@ async fn relay(mut client: TcpStream, cuts: u64, shared: Arc<Shared>) {
 /// Passes one direction on, until either side is done or the connection has lived long enough.
 async fn pump(
     mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
+    to: WriteHalf<'_>,
+    cuts: u64,
     shared: &Shared,
     lifetime: Option<&AtomicUsize>,
     are_replies: bool,
@@ -275,7 +278,7 @@ async fn pump(
             is_over = before <= count;
             bytes = &bytes[..bytes.len().min(before)];
         }
-        if to.write_all(bytes).await.is_err() {
+        if pass_on(bytes, &to, cuts, &rules).await.is_err() {
             return;
         }
         if is_over {
@@ -283,4 +286,22 @@ async fn pump(
             return;
         }
     }
+}
+
+/// Writes all of this, unless the connection is cut.
+async fn pass_on(mut bytes: &[u8], to: &WriteHalf<'_>, cuts: u64, rules: &watch::Receiver<Rules>) -> io::Result<()> {
+    while !bytes.is_empty() {
+        to.writable().await?;
+        // Looked at and written in one piece: who cuts waits for this borrow, and is obeyed from then on.
+        let rules = rules.borrow();
+        if rules.cuts != cuts {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        match to.try_write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
