@@ -101,18 +101,10 @@ impl Store {
                 (None, disk.clone())
             }
         };
-        let mut store = Self::opened(disk, durability, directory)?;
-        store.0.begin(&mut store.1, first)?;
-        Ok(store)
-    }
-
-    fn opened(
-        disk: Arc<dyn Disk>,
-        durability: Durability,
-        directory: Option<Directory>,
-    ) -> Result<(Self, Loaded), StoreError> {
-        let (database, loaded) = open_existing(disk.clone())?;
-        Ok((Self { database, disk, durability, _directory: directory }, loaded))
+        let (database, mut loaded) = open_existing(disk.clone())?;
+        let mut store = Self { database, disk, durability, _directory: directory };
+        store.begin(&mut loaded, first)?;
+        Ok((store, loaded))
     }
 
     /// Goes on from where the last server ended; beyond all that it may have told clients, where that is not known to be here.
