@@ -42,14 +42,32 @@ impl Dial for TcpDial {
 
 async fn connect_any(mut addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     addresses.shuffle(&mut rand::rng());
-    TcpStream::connect(&addresses[..]).await
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await.and_then(to_another) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Refuses a stream that is connected to itself. That happens on the server's own machine while it is down, when the system
+/// picks the server's port for the client's end, and TCP lets the two dials that it sees meet. The handshake would
+/// come back as its own answer, in which the last zxid stands where an expired session has its timeout of zero; and the
+/// server could not have its port again.
+fn to_another(stream: TcpStream) -> io::Result<TcpStream> {
+    match stream.local_addr()? == stream.peer_addr()? {
+        true => Err(io::ErrorKind::ConnectionRefused.into()),
+        false => Ok(stream),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -68,6 +86,16 @@ mod tests {
         }
         assert!(reached.iter().eq(addresses[..2].iter().collect::<BTreeSet<_>>()));
         assert!(connect_any(Vec::new()).await.is_err(), "a name without an address is an error and no panic");
+    }
+
+    /// The way by which the system comes to it, by chance; here on purpose.
+    #[tokio::test]
+    async fn a_stream_to_itself_is_a_refused_one() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let own = socket.local_addr().unwrap();
+        let stream = socket.connect(own).await.expect("TCP has simultaneous opens");
+        assert_eq!(to_another(stream).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]
