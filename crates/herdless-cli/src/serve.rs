@@ -7,9 +7,13 @@ mod service;
 mod signals;
 mod systemd;
 
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use herdless_server::Server;
+use tokio::signal::unix::SignalKind;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::AnyError;
@@ -17,7 +21,7 @@ use figures::Figures;
 use monitor::Monitor;
 pub(crate) use options::Arguments;
 use service::Service;
-use signals::Signals;
+use signals::{Signals, Wish};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), AnyError> {
     arguments.check();
@@ -29,6 +33,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), AnyError> {
 async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
     // From here on a signal ends the server in order, however early it comes.
     let mut signals = Signals::new()?;
+    let tls = arguments.tls.load()?;
+    let mut reload = Wish::new(SignalKind::hangup(), tls.is_some())?;
+    let mut back_up = Wish::new(SignalKind::user_defined1(), arguments.backups.is_some())?;
     let service = Arc::new(Service::default());
     // The server takes its figures from what is installed when it begins.
     let figures = match &arguments.metrics {
@@ -41,7 +48,7 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
         }
         None => None,
     };
-    let builder = arguments.builder()?;
+    let builder = arguments.builder(tls.clone());
     let server = tokio::select! {
         bound = builder.bind(&arguments.listen) => bound.map_err(|error| arguments.explain(error))?,
         signal = signals.next() => {
@@ -57,6 +64,7 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
 
     let mut upkeep = ticks(figures.is_some().then_some(figures::UPKEEP));
     let mut watchdog = ticks(systemd::watchdog());
+    let mut backup = None;
     let signal = loop {
         tokio::select! {
             signal = signals.next() => break signal,
@@ -70,8 +78,18 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
                 }
             }
             () = tick(&mut watchdog) => systemd::alive(),
+            () = reload.next() => match tls.as_ref().map_or(Ok(()), |tls| arguments.tls.reload(tls)) {
+                Ok(()) => tracing::info!("the TLS files were read again"),
+                Err(error) => tracing::error!(%error, "the TLS files were not taken: all stays as it was"),
+            },
+            () = back_up.next() => match (&arguments.backups, &backup) {
+                (Some(directory), None) => backup = Some(Box::pin(write_backup(&server, directory))),
+                _ => tracing::warn!("no backup is begun: one is being written"),
+            },
+            () = written(&mut backup) => backup = None,
         }
     };
+    drop(backup);
     drop(server);
     end(signal, &service, &mut signals).await
 }
@@ -91,6 +109,25 @@ async fn end(signal: &str, service: &Service, signals: &mut Signals) -> Result<(
             // A return would wait for the disk.
             std::process::exit(1);
         }
+    }
+}
+
+/// Writes a backup to a file that is named by the time.
+#[expect(clippy::disallowed_methods, reason = "this is the program, and has no other clock")]
+async fn write_backup(server: &Server, directory: &Path) {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let file = directory.join(format!("herdless-{}.backup", time.as_millis()));
+    match server.backup(&file).await {
+        Ok(()) => tracing::info!(backup = %file.display(), "backed up"),
+        Err(error) => tracing::error!(%error, "not backed up"),
+    }
+}
+
+/// The end of the backup that is being written; never where none is.
+async fn written(backup: &mut Option<Pin<Box<impl Future<Output = ()>>>>) {
+    match backup {
+        Some(backup) => backup.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -21,8 +21,11 @@ pub(crate) struct Arguments {
     /// Acknowledge before it is on disk: a crash loses what was acknowledged within so many milliseconds
     #[arg(long, value_name = "MS", requires = "data", value_parser = clap::value_parser!(u32).range(1..=MAX_RELAXED))]
     relaxed: Option<u32>,
+    /// Write a backup to a new file in this directory at each SIGUSR1
+    #[arg(long, value_name = "DIR", requires = "data")]
+    pub(super) backups: Option<PathBuf>,
     #[command(flatten)]
-    tls: Tls,
+    pub(super) tls: Tls,
     /// Serve /metrics (Prometheus) and /health over HTTP
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) metrics: Option<String>,
@@ -55,8 +58,8 @@ pub(crate) struct Arguments {
 /// Who the server is, and who may use it.
 #[derive(Args)]
 #[group(skip)]
-struct Tls {
-    /// Speak TLS, with this certificate first and then those that lead to a root: PEM
+pub(super) struct Tls {
+    /// Speak TLS, with this certificate first and then those that lead to a root: PEM. At each SIGHUP all files are read again
     #[arg(long = "tls-cert", value_name = "FILE", requires = "key")]
     certificate: Option<PathBuf>,
     /// The key of the certificate, unencrypted: PEM
@@ -117,7 +120,7 @@ impl Arguments {
         }
     }
 
-    pub(super) fn builder(&self) -> Result<Builder, AnyError> {
+    pub(super) fn builder(&self, tls: Option<ServerTls>) -> Builder {
         let [min, max] = self.session_timeouts();
         let limits = Limits {
             connections: self.max_connections,
@@ -136,13 +139,13 @@ impl Arguments {
         if let Some(every) = self.relaxed {
             builder = builder.durability(Durability::Relaxed { every: Duration::from_millis(every.into()) });
         }
-        if let Some(tls) = self.tls.read()? {
+        if let Some(tls) = tls {
             builder = builder.tls(tls);
         }
         if self.insecure_allow_remote {
             builder = builder.insecure_allow_remote();
         }
-        Ok(builder)
+        builder
     }
 
     fn session_timeouts(&self) -> [Duration; 2] {
@@ -171,7 +174,23 @@ impl Arguments {
 }
 
 impl Tls {
-    fn read(&self) -> Result<Option<ServerTls>, AnyError> {
+    /// TLS by the files; `None` where there are none.
+    pub(super) fn load(&self) -> Result<Option<ServerTls>, AnyError> {
+        match self.options()? {
+            Some(options) => Ok(Some(ServerTls::new(&options)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes what the files say now for the connections to come.
+    pub(super) fn reload(&self, tls: &ServerTls) -> Result<(), AnyError> {
+        match self.options()? {
+            Some(options) => Ok(tls.replace(&options)?),
+            None => Ok(()),
+        }
+    }
+
+    fn options(&self) -> Result<Option<ServerTlsOptions>, AnyError> {
         let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
             return Ok(None);
         };
@@ -181,6 +200,6 @@ impl Tls {
         if let Some(roots) = &self.roots {
             options = options.client_roots_pem(file(roots)?);
         }
-        Ok(Some(ServerTls::new(&options)?))
+        Ok(Some(options))
     }
 }

@@ -10,6 +10,7 @@ use crate::process::{Process, Scratch, ask, complaint, confined, run};
 use crate::wire::{codes, create, exists, frame, session};
 
 const NODES: i32 = 1_000;
+const NO_NODE: i32 = -101;
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_signal() {
@@ -113,7 +114,6 @@ async fn a_backup_becomes_a_directory_to_serve() {
     let output = run(&arguments).await;
     assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
     let (mut process, address) = Process::serve(&["--data", data.to_str().unwrap()]).await;
-    const NO_NODE: i32 = -101;
     assert_eq!(codes(&mut session(address).await, &[exists(1, "kept"), exists(2, "later")]).await, [0, NO_NODE]);
     process.signal("TERM").await;
     assert_eq!(process.end().await.code(), Some(0));
@@ -154,4 +154,30 @@ async fn a_directory_is_backed_up_once_its_server_has_ended() {
         let (_process, address) = Process::serve(&["--data", data]).await;
         assert_eq!(codes(&mut session(address).await, &[exists(1, "kept")]).await, [0], "{data}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_runs_is_backed_up_at_a_signal() {
+    let scratch = Scratch::new("running");
+    let path = |name: &str| scratch.file(name).to_str().unwrap().to_owned();
+    let (data, backups) = (path("data"), path("backups"));
+    let (mut process, address) = Process::serve(&["--data", &data, "--backups", &backups]).await;
+    let mut stream = session(address).await;
+    assert_eq!(codes(&mut stream, &[create(1, "kept", b"")]).await, [0]);
+    // It is said why not, and the server goes on.
+    process.signal("USR1").await;
+    assert!(process.line("not backed up").await.contains("No such file"));
+    std::fs::create_dir(&backups).unwrap();
+    process.signal("USR1").await;
+    let line = process.line("backed up").await;
+    let file = line.split(' ').find_map(|field| field.strip_prefix("backup=")).unwrap();
+    assert_eq!(codes(&mut stream, &[create(1, "later", b"")]).await, [0]);
+    process.signal("USR1").await;
+    assert!(!process.line("backed up").await.contains(file), "each has a file of its own");
+
+    let restored = path("restored");
+    let output = run(&["restore", "--from", file, "--to", &restored]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    let (_process, address) = Process::serve(&["--data", &restored]).await;
+    assert_eq!(codes(&mut session(address).await, &[exists(1, "kept"), exists(2, "later")]).await, [0, NO_NODE]);
 }

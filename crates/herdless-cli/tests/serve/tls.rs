@@ -16,10 +16,19 @@ struct Files {
 
 impl Files {
     fn new(name: &str) -> Self {
+        Self::within(Scratch::new(name))
+    }
+
+    /// Of another authority, in the place of those that are there.
+    fn anew(self) -> Self {
+        Self::within(self.scratch)
+    }
+
+    fn within(scratch: Scratch) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        let files = Self { scratch: Scratch::new(name), issuer: Issuer::new(params.clone(), key) };
+        let files = Self { scratch, issuer: Issuer::new(params.clone(), key) };
         let certificate = params.self_signed(files.issuer.key()).unwrap();
         std::fs::write(files.scratch.file("ca.pem"), certificate.pem()).unwrap();
         let (certificate, key) = files.issue("server");
@@ -81,4 +90,27 @@ async fn a_file_that_is_not_what_it_should_be_is_named_and_not_shown() {
         assert!(complaint.contains(said) && !complaint.contains("c2VjcmV0"), "{complaint}");
         assert_eq!(output.status.code(), Some(1));
     }
+}
+
+#[tokio::test]
+async fn the_files_are_read_again_at_a_signal() {
+    let files = Files::new("tls-again");
+    let [certificate, key] = ["server.pem", "server.key"].map(|name| files.path(name));
+    let (mut process, address) = Process::serve(&["--in-memory", "--tls-cert", &certificate, "--tls-key", &key]).await;
+    let connect = async |files: &Files| {
+        let trusting = TlsOptions::new().roots_pem(std::fs::read(files.path("ca.pem")).unwrap());
+        let connector = Connector::new(&address.to_string()).unwrap().tls(Tls::new(&trusting).unwrap());
+        connector.connect().await.unwrap()
+    };
+    let before = connect(&files).await;
+    let files = files.anew();
+    process.signal("HUP").await;
+    process.line("the TLS files were read again").await;
+    connect(&files).await;
+    assert!(before.exists(&NodePath::root()).await.unwrap().is_some(), "who is there stays");
+
+    std::fs::write(&key, "half a key").unwrap();
+    process.signal("HUP").await;
+    process.line("all stays as it was").await;
+    connect(&files).await;
 }
