@@ -117,10 +117,12 @@ pub(crate) async fn a_chroot_within_a_chroot_is_one<B: Backend>(scene: &Scene<'_
     let (client, outer) = inside(scene).await;
     outer.create(&path("/inner"), "", PERSISTENT).await.unwrap();
     let inner = Chroot::new(outer, path("/inner"));
-    let a = path("/a");
+    // A name that nobody else has given to a node of the root.
+    let name = format!("{}-inner", scene.root().name());
+    let a = path(&format!("/{name}"));
     let (_, watch) = inner.exists_and_watch(&a).await.unwrap();
     assert_eq!(inner.create(&a, "", PERSISTENT).await.unwrap().path, a);
     expect_event(&inner, watch, EventKind::Created, &a).await;
-    assert!(client.exists(&scene.path("app/inner/a")).await.unwrap().is_some());
+    assert!(client.exists(&scene.path(&format!("app/inner/{name}"))).await.unwrap().is_some());
     assert_eq!(Chroot::new(client, NodePath::root()).exists(&a).await, Ok::<_, Error>(None));
 }
