@@ -28,12 +28,12 @@ impl<'a, B: Backend> Scene<'a, B> {
 
     /// Ends all sessions and removes what is left of the nodes.
     pub(crate) async fn close(self) {
-        for client in self.clients.into_inner() {
+        for client in self.clients.take() {
             // A case may have closed it, or lost it for good.
             let _ = client.close().await;
         }
         let client = self.backend.connect().await;
-        remove(&client, &self.root).await;
+        self.remove(&client).await;
         client.close().await.expect("the end of the session");
     }
 
@@ -103,24 +103,41 @@ impl<'a, B: Backend> Scene<'a, B> {
         self.clients.borrow_mut().push(client.clone());
         client
     }
-}
 
-/// Deletes a node and what is below it. A server may still be about to end a session that owns some of it.
-async fn remove<C: Client>(client: &C, root: &NodePath) {
-    let mut left = vec![root.clone()];
-    while let Some(path) = left.pop() {
-        match client.delete(&path, Version::ANY).await {
-            Ok(()) | Err(Error::Refused(Refusal::NoNode)) => {}
-            Err(Error::Refused(Refusal::NotEmpty)) => {
-                let names = match client.children(&path).await {
-                    Ok((names, _)) => names,
-                    Err(Error::Refused(Refusal::NoNode)) => Vec::new(),
-                    Err(error) => panic!("what is below {path} cannot be removed: {error}"),
-                };
-                left.push(path.clone());
-                left.extend(names.iter().map(|name| path.child(name).expect("a name that the server has")));
+    /// What is answered once writes are judged by a list that the node was just given. The leader of an ensemble may judge by
+    /// the one before for a moment, also those who know of the new one: of what it has not applied itself yet it knows the
+    /// versions and not the lists (`PrepRequestProcessor` of 3.8). `before` is what the old list comes to.
+    pub(crate) async fn judged_anew<T>(
+        &self,
+        before: Refusal,
+        mut ask: impl AsyncFnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        loop {
+            match ask().await {
+                Err(Error::Refused(refusal)) if refusal == before && self.has(Ability::LoseLeader) => {}
+                answer => return answer,
             }
-            Err(error) => panic!("{path} cannot be removed: {error}"),
+        }
+    }
+
+    /// Deletes the case's node and what is below it. A server may still be about to end a session that owns some of it.
+    async fn remove(&self, client: &B::Client) {
+        let mut left = vec![self.root()];
+        while let Some(path) = left.pop() {
+            // Whose list a case has closed it has opened again.
+            match self.judged_anew(Refusal::NoAuth, async || client.delete(&path, Version::ANY).await).await {
+                Ok(()) | Err(Error::Refused(Refusal::NoNode)) => {}
+                Err(Error::Refused(Refusal::NotEmpty)) => {
+                    let names = match client.children(&path).await {
+                        Ok((names, _)) => names,
+                        Err(Error::Refused(Refusal::NoNode)) => Vec::new(),
+                        Err(error) => panic!("what is below {path} cannot be removed: {error}"),
+                    };
+                    left.push(path.clone());
+                    left.extend(names.iter().map(|name| path.child(name).expect("a name that the server has")));
+                }
+                Err(error) => panic!("{path} cannot be removed: {error}"),
+            }
         }
     }
 }

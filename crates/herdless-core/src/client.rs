@@ -200,6 +200,9 @@ pub trait ClientExt: Client {
 
     /// Sets the node's access control list, if its version ([`Stat::aversion`](crate::Stat::aversion)) is this; yields the new
     /// Stat. 1 round trip. Refused with `NoNode`, `NoAuth`, `BadVersion`, `InvalidAcl`.
+    ///
+    /// Changes are judged by the new list from the reply on; but an ensemble's leader (Apache ZooKeeper 3.8) may for a moment judge
+    /// by the old one, until it has applied itself what its followers have acknowledged.
     fn set_acl(&self, path: &NodePath, acl: impl Into<Arc<[Acl]>>, version: Version) -> Call<SetAcl> {
         self.call(SetAcl { path: path.clone(), acl: acl.into(), version })
     }
