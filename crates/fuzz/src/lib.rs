@@ -8,6 +8,7 @@ mod client_machine;
 #[path = "../../herdless-proto/tests/pair/harness.rs"]
 #[allow(dead_code, reason = "the tests of the pair use the rest")]
 mod harness;
+mod import_files;
 mod pair;
 mod path_validator;
 mod reply_decode;
@@ -16,6 +17,7 @@ mod script;
 mod server_machine;
 
 pub use client_machine::client_machine;
+pub use import_files::{DIGEST, HAS_DIGEST, import_files};
 pub use pair::pair;
 pub use path_validator::path_validator;
 pub use reply_decode::reply_decode;
@@ -26,8 +28,9 @@ pub use server_machine::server_machine;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its binary and of the directory of its corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("client_machine", client_machine),
+    ("import_files", import_files),
     ("pair", pair),
     ("path_validator", path_validator),
     ("reply_decode", reply_decode),

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use herdless_fuzz::TARGETS;
+use herdless_fuzz::{DIGEST, HAS_DIGEST, TARGETS};
 
 #[path = "../../herdless-proto/tests/golden/frames.rs"]
 #[expect(dead_code, reason = "only the payloads are of interest here")]
@@ -55,7 +55,37 @@ macro_rules! replays {
     };
 }
 
-replays!(client_machine pair path_validator reply_decode request_decode server_machine);
+replays!(client_machine import_files pair path_validator reply_decode request_decode server_machine);
+
+/// What Apache ZooKeeper has left in these files, as the target takes it.
+fn import_seed(snapshot: &str, log: &str) -> Vec<u8> {
+    const HEADER: usize = 16;
+    /// The checksum and a path.
+    const SEAL: usize = 8 + 5;
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../herdless-import/tests/golden");
+    let (snapshot, log) = (fs::read(golden.join(snapshot)).unwrap(), fs::read(golden.join(log)).unwrap());
+    let (rest, digest) = snapshot[..snapshot.len() - SEAL].split_at(snapshot.len() - SEAL - DIGEST);
+    let body = &rest[HEADER..rest.len() - SEAL];
+    let mut seed = vec![HAS_DIGEST];
+    let mut put = |part: &[u8]| {
+        seed.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+        seed.extend(part);
+    };
+    put(body);
+    let mut entries = Vec::new();
+    let mut rest = &log[HEADER..];
+    while let Some((head, behind)) = rest.split_first_chunk::<12>().filter(|(head, _)| head[8..] != [0; 4]) {
+        let length = u32::from_be_bytes(*head.last_chunk().unwrap()) as usize;
+        entries.push(&behind[..length]);
+        rest = &behind[length + 1..];
+    }
+    seed.extend(digest);
+    for entry in entries {
+        seed.extend(u16::try_from(entry.len()).unwrap().to_be_bytes());
+        seed.extend(entry);
+    }
+    seed
+}
 
 /// The recorded frames of Apache ZooKeeper, for the fuzzer to begin with.
 #[test]
@@ -85,6 +115,9 @@ fn seeds_are_written() {
         });
         let code = asked.filter(|asked| !asked.is_handshake()).map_or(0, |asked| asked.int(4) as u8);
         write("reply_decode", &frame.name, &[&[code], &frame.payload[..]].concat());
+    }
+    for (snapshot, log) in [("snapshot.0", "log.1"), ("snapshot.10", "log.11")] {
+        write("import_files", &format!("golden-{snapshot}"), &import_seed(snapshot, log));
     }
     // What no client has said to the recorder.
     let reconfig = [&[0, 0, 0, 1, 0, 0, 0, 16][..], b"\0\0\0\x01a\0\0\0\x01b\xff\xff\xff\xff", &[0; 8]].concat();
