@@ -140,6 +140,30 @@ fn a_recursive_one_stands_for_a_watch_on_the_children_too() {
     assert!(world.told().contains(&Seen::Fired(vec![list], Ok(event(EventKind::ChildrenChanged, "/a")))));
 }
 
+/// A recursive watch tells nothing of what happened before the server had it, so what the server says of the children at the
+/// reconnect is the only word of it.
+#[test]
+fn what_changed_during_the_cut_fires_a_watch_on_the_children_under_it() {
+    for modes in [&[ALL][..], &[ONE, ALL]] {
+        let (mut world, tokens) = watching(modes);
+        let list = world.submit(watch_children("/a"));
+        world.settle();
+        world.cut();
+        world.other(node("/a/b")).unwrap();
+        world.settle();
+        let changed = Ok(event(EventKind::ChildrenChanged, "/a"));
+        let fired = |world: &World| {
+            world.told().iter().filter(|seen| **seen == Seen::Fired(vec![list], changed.clone())).count()
+        };
+        assert_eq!(fired(&world), 1, "{:?}", world.told());
+        assert_eq!(notices(&world), [gap(&tokens)]);
+        // It has fired, and a server that has both watches says it of the next change twice.
+        world.other(node("/a/c")).unwrap();
+        world.settle();
+        assert_eq!(fired(&world), 1);
+    }
+}
+
 #[test]
 fn the_servers_watch_goes_with_the_last_stream_and_no_other_does() {
     let (mut world, tokens) = watching(&[ONE, ONE]);

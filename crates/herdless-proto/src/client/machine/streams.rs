@@ -66,17 +66,19 @@ impl Streams {
         self.watched.get(path).is_some_and(|watched| watched.mode == Some(AddWatchMode::PersistentRecursive))
     }
 
-    /// What an event says to those who share the server's watches.
-    pub(super) fn spell_out(&self, event: WatchEvent) -> Vec<WatchEvent> {
-        if event.kind == EventKind::ChildrenChanged && self.is_recursive(&event.path) {
-            // From 3.9 on the server has both, and this was told by the child's own event already.
-            return Vec::new();
-        }
+    /// What an event says to those who share the server's watches, and which streams hear it.
+    fn spell_out(&self, event: WatchEvent) -> Vec<(WatchEvent, Vec<StreamId>)> {
         let parent =
             matches!(event.kind, EventKind::Created | EventKind::Deleted).then(|| event.path.parent()).flatten();
         let changed = parent.filter(|parent| self.is_recursive(parent));
         let changed = changed.map(|path| WatchEvent { kind: EventKind::ChildrenChanged, path });
-        [Some(event), changed].into_iter().flatten().collect()
+        let changed = changed.map(|event| (event.clone(), self.hearing(&event)));
+        // From 3.9 on the server has both, and the streams were told this by the child's own event already. Those that fire
+        // once may have been told nothing: at a reconnect the server says it of a child watch for what happened before the
+        // recursive one was there.
+        let is_told = event.kind == EventKind::ChildrenChanged && self.is_recursive(&event.path);
+        let hearing = if is_told { Vec::new() } else { self.hearing(&event) };
+        [Some((event, hearing)), changed].into_iter().flatten().collect()
     }
 
     fn hearing(&self, event: &WatchEvent) -> Vec<StreamId> {
@@ -227,8 +229,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
 
     /// What has happened, to all who watch.
     pub(super) fn tell(&mut self, event: WatchEvent) {
-        for event in self.streams.spell_out(event) {
-            let streams = self.streams.hearing(&event);
+        for (event, streams) in self.streams.spell_out(event) {
             self.notice(streams, Ok(Notice::Event(event.clone())));
             let watches = self.watches.fire(&event);
             if !watches.is_empty() {
