@@ -275,3 +275,50 @@ fn what_the_user_takes_away_is_told_to_those_who_wait() {
     assert_eq!(world.call(remove), Err(gone));
     assert_eq!(world.tree.watch_count(), 0);
 }
+
+#[test]
+fn what_is_read_after_the_user_took_it_away_has_a_watch_of_its_own() {
+    for modes in [&[ONE][..], &[ALL], &[ONE, ALL]] {
+        let (mut world, _) = watching(modes);
+        let remove = Request::RemoveWatches(RemoveWatches { path: path("/a"), kind: WatcherType::Any });
+        assert_eq!(world.call(remove), Ok(Reply::WatchesRemoved));
+        let list = world.submit(watch_children("/a"));
+        world.settle();
+        world.forget();
+        world.other(node("/a/b")).unwrap();
+        world.settle();
+        assert_eq!(world.told(), [Seen::Fired(vec![list], Ok(event(EventKind::ChildrenChanged, "/a")))], "{modes:?}");
+        assert_eq!(world.tree.watch_count(), 0);
+    }
+}
+
+/// What the server takes out of a watch that stays when it is asked for one kind depends on its version. The reads that
+/// counted on the watch, and were not meant, get their own.
+#[test]
+fn who_counted_on_what_the_user_took_in_part_is_still_told() {
+    for (modes, kind) in [
+        (&[ALL][..], WatcherType::Data),
+        (&[ONE], WatcherType::Data),
+        (&[ONE, ALL], WatcherType::Data),
+        (&[ONE], WatcherType::Children),
+    ] {
+        let (mut world, tokens) = watching(modes);
+        let (read, change, told) = match kind {
+            WatcherType::Children => (watch_data("/a"), set("/a", "x"), EventKind::DataChanged),
+            _ => (watch_children("/a"), node("/a/b"), EventKind::ChildrenChanged),
+        };
+        let read = world.submit(read);
+        world.settle();
+        world.forget();
+        assert_eq!(
+            world.call(Request::RemoveWatches(RemoveWatches { path: path("/a"), kind })),
+            Ok(Reply::WatchesRemoved)
+        );
+        assert_eq!(notices(&world), [Seen::Noticed(tokens, Err(Error::Refused(Refusal::NoWatcher)))]);
+        world.forget();
+        world.other(change).unwrap();
+        world.settle();
+        assert_eq!(world.told(), [Seen::Fired(vec![read], Ok(event(told, "/a")))], "{modes:?}, {kind:?}");
+        assert_eq!(world.tree.watch_count(), 0, "{modes:?}, {kind:?}");
+    }
+}

@@ -238,7 +238,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
                     WatchAsked::Staying(asked) => (None, self.watch_answered(now, asked, &outcome)),
                     WatchAsked::Removal(removal) => {
                         if outcome.is_ok() {
-                            self.watches_removed(&removal);
+                            self.watches_removed(now, &removal);
                         }
                         (None, None)
                     }

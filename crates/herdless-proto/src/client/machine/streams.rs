@@ -211,7 +211,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
     }
 
     /// The user had watches taken away: whoever waits for them is told.
-    pub(super) fn watches_removed(&mut self, RemoveWatches { path, kind }: &RemoveWatches) {
+    pub(super) fn watches_removed(&mut self, now: Instant, RemoveWatches { path, kind }: &RemoveWatches) {
         let gone = Error::from(Refusal::NoWatcher);
         let kinds = WatchKind::ALL.into_iter().filter(|other| kind.means(*other));
         let watches: Vec<_> = kinds.flat_map(|kind| self.watches.take(kind, path)).collect();
@@ -225,6 +225,14 @@ impl<T, W: Clone + Default> Machine<T, W> {
             self.streams.remove(*stream);
         }
         self.notice(streams, Err(gone));
+        if *kind == WatcherType::Any
+            && let Some(watched) = self.streams.watched.get_mut(path)
+        {
+            watched.mode = None;
+        }
+        // Of one kind servers leave different remains (3.8 the other half, 3.9 all of it), and a watch of another kind may
+        // have counted on what is gone.
+        self.settle(now, path);
     }
 
     /// What has happened, to all who watch.
