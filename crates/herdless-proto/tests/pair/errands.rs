@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
-use herdless_core::{Created, Error, EventKind, Multi, Refusal, Release, Reply, Request, SessionId, WatchEvent, Zxid};
+use herdless_core::{
+    Auth, Created, Error, EventKind, Multi, Refusal, Release, Reply, Request, SessionId, WatchEvent, Zxid,
+};
 use herdless_memory::Tree;
 
 use crate::harness::{OTHER, Seen, Torn, World, path};
@@ -313,6 +316,61 @@ fn a_close_survives_a_cut_at_every_byte() {
             assert!(world.is_closed());
         },
     );
+}
+
+/// `Closed` and `AuthFailed` say that nothing changed.
+#[test]
+fn the_end_of_the_client_says_nothing_happened_only_of_what_was_not_sent() {
+    let end = |world: &mut World| world.client.abort();
+    let sent = |world: &World, tokens: &[u32]| {
+        for token in tokens {
+            assert_eq!(world.outcome(*token), Some(Err(Error::ConnectionLost)), "{:?}", world.told());
+        }
+    };
+    let (mut world, mine) = placed();
+    let on_their_way = [world.submit(release(&mine, false)), world.submit(find("/q/n-", "me"))];
+    end(&mut world);
+    world.settle();
+    sent(&world, &on_their_way);
+    world.assert_all_answered();
+
+    // Interrupted: one that goes on, and one that waits for it, or both where there is no connection.
+    for (is_back, hand_over) in [(true, false), (true, true), (false, false), (false, true)] {
+        let (mut world, mine) = placed();
+        let interrupted = [world.submit(release(&mine, hand_over)), world.submit(find("/q/n-", "me"))];
+        world.reachable = false;
+        world.cut_replies();
+        let waiting = [world.submit(release(&mine, hand_over)), world.submit(find("/q/n-", "me"))];
+        if is_back {
+            world.reachable = true;
+            while !world.is_connected() {
+                world.advance(Duration::from_millis(1));
+            }
+        }
+        end(&mut world);
+        world.settle();
+        sent(&world, &interrupted);
+        for token in waiting {
+            let of_waiting = if is_back { Error::ConnectionLost } else { Error::Closed };
+            assert_eq!(world.outcome(token), Some(Err(of_waiting)));
+        }
+        world.assert_all_answered();
+    }
+}
+
+#[test]
+fn a_client_that_is_not_believed_says_nothing_happened_only_of_what_was_not_sent() {
+    let (mut world, mine) = placed();
+    world.hold = true;
+    let refused = world.submit(Request::Auth(Auth { scheme: "sms".into(), credentials: "me".into() }));
+    let release = world.submit(release(&mine, false));
+    world.settle();
+    world.hold = false;
+    world.flush();
+    world.settle();
+    assert_eq!(world.outcome(refused), Some(Err(Error::Refused(Refusal::AuthFailed))));
+    assert_eq!(world.outcome(release), Some(Err(Error::ConnectionLost)));
+    world.assert_all_answered();
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod streams;
 mod takeover;
 mod timeout;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -341,7 +341,8 @@ impl<T, W: Clone + Default> Machine<T, W> {
         }
     }
 
-    /// Ends the client at once, without a word to the server: whoever waits is told `Closed`.
+    /// Ends the client at once, without a word to the server: whoever waits is told `Closed`, and of what was sent, and may
+    /// have happened, `ConnectionLost`.
     pub fn abort(&mut self) {
         self.closing = true;
         self.finish();
@@ -449,14 +450,25 @@ impl<T, W: Clone + Default> Machine<T, W> {
                 self.answer(token, Err(of_sent.clone()));
             }
         }
+        let mut unsent = BTreeSet::new();
         for waiting in std::mem::take(&mut self.waiting) {
-            if let Waiting::Request(_, token, _) = waiting {
-                self.answer(token, Err(error.clone()));
+            match waiting {
+                Waiting::Request(_, token, _) => self.answer(token, Err(error.clone())),
+                Waiting::Errand(key) => {
+                    unsent.insert(key);
+                }
             }
         }
-        for (errand, token) in std::mem::take(&mut self.errands).into_values() {
-            // A session that is over is what a close asks for.
-            let outcome = if errand.is_close() { Ok(Reply::Closed) } else { Err(error.clone()) };
+        for (key, (errand, token)) in std::mem::take(&mut self.errands) {
+            let outcome = if errand.is_close() {
+                // A session that is over is what a close asks for.
+                Ok(Reply::Closed)
+            } else if unsent.contains(&key) {
+                Err(error.clone())
+            } else {
+                // A step of it is on its way, or was when a connection was lost.
+                Err(of_sent.clone())
+            };
             self.answer(token, outcome);
         }
     }
