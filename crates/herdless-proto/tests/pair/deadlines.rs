@@ -128,3 +128,14 @@ fn many_are_told_each_in_its_time_and_without_looking_at_all_of_them_each_time()
     }
     assert!(world.now < world.base + TIMEOUT);
 }
+
+#[test]
+fn a_limit_beyond_all_time_is_none() {
+    let mut world = World::idle(Config { request_timeout: Some(Duration::MAX), ..config() });
+    world.settle();
+    assert!(matches!(world.call(exists("/")), Ok(Reply::Exists(Some(_)))));
+    world.silent = true;
+    let asked = world.submit(exists("/"));
+    world.advance(TIMEOUT / 2);
+    assert_eq!(world.when(&Seen::Overdue(asked)).len(), 0);
+}

@@ -57,9 +57,9 @@ impl<T: Clone, W: Clone + Default> Machine<T, W> {
 }
 
 impl<T, W> Machine<T, W> {
-    /// When a request that is submitted now has waited for too long.
+    /// When a request that is submitted now has waited for too long; never, where the clock does not reach as far.
     pub(super) fn due(&mut self, now: Instant) -> Option<Instant> {
-        let due = now + self.config.request_timeout?;
+        let due = now.checked_add(self.config.request_timeout?)?;
         self.overdue_at.get_or_insert(due);
         Some(due)
     }
