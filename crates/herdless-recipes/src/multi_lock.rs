@@ -176,7 +176,7 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire), and `SessionExpired`.
+    /// As [`acquire`](Self::acquire), and `SessionExpired`. What was taken is given back, which is not waited for.
     ///
     /// # Examples
     ///
@@ -255,16 +255,22 @@ impl<C: Client + Clone + 'static> MultiLock<C> {
         // asked for in the same round trip: what they say counts our nodes.
         let ask = || client.exists(first).on_abandon(self.undo(&data));
         let (asked, looks) = (ask(), self.look());
-        let stat = match asked.await {
-            Err(Error::ConnectionLost) => read(ask).await?,
-            first => first?,
+        let asked = match asked.await {
+            Err(Error::ConnectionLost) => read(ask).await,
+            first => first,
         };
-        let Some(stat) = stat else {
-            // Gone with its session, or by somebody's hand.
-            return Err(match session.state() {
-                SessionState::Lost => Error::SessionExpired,
-                _ => Error::Refused(Refusal::NoNode),
-            });
+        let stat = match asked {
+            Ok(Some(stat)) => stat,
+            other => {
+                // No place stands on the nodes yet that would take them away, and the undo went with the answer.
+                self.undo(&data)(Ok(()));
+                return Err(match (other, session.state()) {
+                    (Err(error), _) => error,
+                    (Ok(_), SessionState::Lost) => Error::SessionExpired,
+                    // Removed by somebody's hand.
+                    (Ok(_), _) => Error::Refused(Refusal::NoNode),
+                });
+            }
         };
         let places = paths.into_iter().map(|path| Place::new(client, Created { path, stat }));
         let places = places.collect::<Option<Vec<_>>>().ok_or(Error::SessionExpired)?;

@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
+use std::sync::{Arc, Mutex};
+
 use futures::FutureExt;
-use herdless_core::{Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Version};
-use herdless_memory::MemoryServer;
+use herdless_core::{
+    Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Request, Response, Session, Version,
+};
+use herdless_memory::{MemoryClient, MemoryServer};
 use herdless_recipes::{Layout, Lock, MultiLock};
 
 mod support;
@@ -65,6 +69,68 @@ async fn a_free_try_costs_three_round_trips() {
     client.requests();
     drop(guard);
     assert_eq!(client.requests(), ["release"; 3]);
+    assert_eq!(places(&server), 0);
+}
+
+/// Its looks at its own node end with these errors, the last one first.
+#[derive(Clone)]
+struct Unseen {
+    client: MemoryClient,
+    errors: Arc<Mutex<Vec<Error>>>,
+}
+
+impl Client for Unseen {
+    fn submit(&self, request: Request) -> Response {
+        let own = matches!(&request, Request::Exists(exists) if exists.path.as_str().contains("lock-"));
+        match own.then(|| self.errors.lock().unwrap().pop()).flatten() {
+            Some(error) => Response::ready(Err(error)),
+            None => self.client.submit(request),
+        }
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+#[tokio::test]
+async fn a_try_that_cannot_look_at_its_own_node_leaves_none() {
+    for error in [Error::Overloaded, Error::NotSent, Error::TIMED_OUT] {
+        for errors in [vec![error.clone()], vec![error.clone(), Error::ConnectionLost]] {
+            let server = MemoryServer::new();
+            let client = Unseen { client: server.connect(), errors: Arc::new(Mutex::new(errors)) };
+            let locks = MultiLock::new(client.clone(), paths()).unwrap();
+            assert_eq!(locks.try_acquire().await.unwrap_err(), error);
+            assert_eq!(places(&server), 0, "after {error:?}");
+            assert!(locks.try_acquire().await.unwrap().is_some());
+        }
+    }
+}
+
+/// Somebody else removes its first node as soon as it is made.
+#[derive(Clone)]
+struct Robbed(MemoryClient);
+
+impl Client for Robbed {
+    fn submit(&self, request: Request) -> Response {
+        if let Request::Exists(own) = &request
+            && own.path.as_str().contains("lock-")
+        {
+            assert!(self.0.delete(&own.path, Version::ANY).now_or_never().is_some_and(|gone| gone.is_ok()));
+        }
+        self.0.submit(request)
+    }
+
+    fn session(&self) -> Session {
+        self.0.session()
+    }
+}
+
+#[tokio::test]
+async fn a_try_whose_first_node_is_removed_by_hand_leaves_no_other() {
+    let server = MemoryServer::new();
+    let locks = MultiLock::new(Robbed(server.connect()), paths()).unwrap();
+    assert_eq!(locks.try_acquire().await.unwrap_err(), Error::Refused(Refusal::NoNode));
     assert_eq!(places(&server), 0);
 }
 
