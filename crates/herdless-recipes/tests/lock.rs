@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use futures::FutureExt;
-use herdless_core::{ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Version};
-use herdless_memory::MemoryServer;
+use herdless_core::{
+    Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Request, Response, Session, Version,
+};
+use herdless_memory::{MemoryClient, MemoryServer};
 use herdless_recipes::Lock;
 
 mod support;
@@ -266,6 +269,45 @@ async fn a_removed_place_is_an_error_and_not_a_wait_for_ever() {
     other.delete(&own, Version::ANY).await.unwrap();
     other.delete(guard.path(), Version::ANY).await.unwrap();
     assert_eq!(waiting.await.unwrap_err(), Error::Refused(Refusal::NoNode));
+}
+
+/// The reply to its first multi is lost, and what that changes is agreed on with the next write, whatever is read until then.
+#[derive(Clone)]
+struct Slow {
+    client: MemoryClient,
+    under_way: Arc<Mutex<Option<Request>>>,
+    has_lost: Arc<Mutex<bool>>,
+}
+
+impl Client for Slow {
+    fn submit(&self, request: Request) -> Response {
+        if matches!(request, Request::Multi(_)) {
+            if !std::mem::replace(&mut *self.has_lost.lock().unwrap(), true) {
+                *self.under_way.lock().unwrap() = Some(request);
+                return Response::ready(Err(Error::ConnectionLost));
+            }
+            if let Some(first) = self.under_way.lock().unwrap().take() {
+                drop(self.client.submit(first));
+            }
+        }
+        self.client.submit(request)
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+#[tokio::test]
+async fn who_removes_a_holder_knows_it_though_the_reply_is_lost() {
+    let server = MemoryServer::new();
+    let guard = Lock::new(server.connect(), path()).acquire().await.unwrap();
+    let client = Slow { client: server.connect(), under_way: Arc::default(), has_lost: Arc::default() };
+    let broken = Lock::new(client.clone(), path()).break_holder().await.unwrap();
+    assert_eq!(broken.map(|holder| holder.token), Some(guard.token()));
+    assert!(*client.has_lost.lock().unwrap() && client.under_way.lock().unwrap().is_none());
+    assert_eq!(guard.release().await, Err(Error::Refused(Refusal::NoNode)));
+    assert_eq!(server.inspect(|tree| tree.stat(&path()).unwrap().num_children), 0);
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! The removal of somebody else's place in line.
 
-use herdless_core::{Client, ClientExt, Error, MultiOp, NodePath, Refusal, Version};
+use herdless_core::{Client, ClientExt, Error, MultiOp, NodePath, Refusal, Stat, Version};
 
-use super::line::{Contender, Line, synced};
+use super::line::{Contender, Line, settled, synced};
 use super::place::Place;
 use super::token::Token;
 
@@ -35,8 +35,11 @@ impl Line {
                 Err(Error::MultiRefused { index: 1, refusal: Refusal::NoNode }) => return Ok(false),
                 Err(Error::MultiRefused { refusal, .. }) => return Err(Error::Refused(refusal)),
                 Err(Error::ConnectionLost | Error::Uncertain(_)) => {
-                    // It is gone now, whoever did it; or it is done again, which nothing but this very node can suffer from.
-                    if !is_there(client, &contender.path, contender.token).await? {
+                    // Behind a sync alone a removal that is still agreed on would be no removal, and the next one would meet
+                    // its own. It is gone now, whoever did it; or it is done again, which nothing but this very node can
+                    // suffer from.
+                    let stat = settled(client, &contender.path, || client.exists(&contender.path)).await?;
+                    if !is_of(stat, contender.token) {
                         return Ok(true);
                     }
                 }
@@ -50,5 +53,9 @@ impl Line {
 /// Whether the node that was created by `token` is still there.
 async fn is_there<C: Client>(client: &C, path: &NodePath, token: Token) -> Result<bool, Error> {
     let stat = synced(client, path, || client.exists(path)).await?;
-    Ok(stat.is_some_and(|stat| Token(stat.czxid) == token))
+    Ok(is_of(stat, token))
+}
+
+fn is_of(stat: Option<Stat>, token: Token) -> bool {
+    stat.is_some_and(|stat| Token(stat.czxid) == token)
 }
