@@ -170,8 +170,9 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
     ///
     /// `SessionExpired`: its round may have begun and gone on without it; calling again joins a later one (as the call itself
     /// does where the session ends before the member's node is answered). `Malformed` where the directory's data is not a
-    /// barrier's. `Refused(NoNode)` where somebody else removed the member's node. `Refused`, `Overloaded`, `Closed`. A lost
-    /// connection is no error.
+    /// barrier's. `Refused(NoNode)` where somebody else removed the member's node. `Refused(NoAuth)`, `Refused(QuotaExceeded)`: it
+    /// may not make its node, or not write the directory's data, which the member that completes the round does. `Refused`,
+    /// `Overloaded`, `Closed`. A lost connection is no error.
     ///
     /// # Examples
     ///
@@ -275,7 +276,10 @@ impl<C: Client + Clone + 'static> DoubleBarrier<C> {
                 _ => Ok(None),
             },
             // If it did happen, the data says so to us as to the others.
-            Err(Error::MultiRefused { .. } | Error::ConnectionLost | Error::Uncertain(_)) => Ok(None),
+            Err(Error::ConnectionLost | Error::Uncertain(_)) => Ok(None),
+            // These two are passing: the next look sees why. Whatever else is refused would be refused again.
+            Err(Error::MultiRefused { refusal: Refusal::BadVersion | Refusal::NoNode, .. }) => Ok(None),
+            Err(Error::MultiRefused { refusal, .. }) => Err(Error::Refused(refusal)),
             Err(error) => Err(error),
         }
     }

@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use herdless_core::{ClientExt, CreateMode, Error, NodePath, Refusal, Version};
-use herdless_memory::MemoryServer;
+use herdless_core::{
+    Acl, Client, ClientExt, CreateMode, Error, NodePath, Permissions, Refusal, Request, Response, Session, Version,
+};
+use herdless_memory::{MemoryClient, MemoryServer};
 use herdless_recipes::{Barrier, DoubleBarrier, Round};
 
 mod support;
@@ -242,6 +246,39 @@ async fn a_member_that_is_removed_by_hand_is_told() {
     let three = members.come();
     drop((two.await.unwrap(), three.await.unwrap()));
     assert_eq!(one.await.unwrap_err(), Error::Refused(Refusal::NoNode));
+}
+
+/// Closed after its hundredth multi: what would go on without end ends.
+#[derive(Clone)]
+struct Patient {
+    client: MemoryClient,
+    multis: Arc<AtomicU64>,
+}
+
+impl Client for Patient {
+    fn submit(&self, request: Request) -> Response {
+        if matches!(request, Request::Multi(_)) && self.multis.fetch_add(1, Ordering::Relaxed) >= 100 {
+            return Response::ready(Err(Error::Closed));
+        }
+        self.client.submit(request)
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_may_not_begin_the_round_is_told() {
+    let server = MemoryServer::new();
+    let bits = Permissions::ALL.bits() & !Permissions::WRITE.bits();
+    let acl = [Acl { permissions: Permissions::from_bits(bits), ..Acl::open()[0].clone() }];
+    let client = Patient { client: server.connect(), multis: Arc::default() };
+    client.create_with_acl(&path(), "", CreateMode::Persistent, acl).await.unwrap();
+    let barrier = DoubleBarrier::new(client.clone(), path(), 1).unwrap();
+    assert_eq!(barrier.enter().await.unwrap_err(), Error::Refused(Refusal::NoAuth));
+    assert_eq!(client.multis.load(Ordering::Relaxed), 1);
+    assert_eq!(paths(&server), ["/step"]);
 }
 
 #[test]
