@@ -138,8 +138,10 @@ impl Connector {
     /// one from the upper half of a bound that doubles from there up to this. The pauses become short again by a connection
     /// that lives for as long as this, and not by one that was merely accepted. So of a client there are **at most two
     /// dials at once, and then one in half of this** (at most a second), whatever servers do: with the default one per
-    /// second, or, at a session timeout of 10 seconds, per 0.83 seconds. A crowd of clients that lost its server comes back
-    /// spread over this time, or over half of it where the next server is there at once.
+    /// second, or, at a session timeout of 10 seconds, per 0.83 seconds. With [`read_only`](Self::read_only) a read-write
+    /// server that was searched for and found is dialled without a pause, too; the search slows down, so that is ever more
+    /// seldom. A crowd of clients that lost its server comes back spread over this time, or over half of it where the next
+    /// server is there at once.
     ///
     /// Where few clients share a server and being back at once matters more, take less: with 50 ms the first dial is
     /// 12 ms away on average, and there are at most 40 per second.
@@ -202,7 +204,8 @@ impl Connector {
     /// turns those of the ensemble away (ZOOKEEPER-3864), so the client comes to it once its session is lost.
     ///
     /// Meanwhile the client asks one server after the other whether it is read-write, after pauses of up to 100 ms that
-    /// double up to a minute, and moves over at once when one is.
+    /// double up to a minute, and moves over at once when one is. The pauses become short again by a read-write connection
+    /// that lives for as long as [`max_backoff`](Self::max_backoff).
     pub fn read_only(mut self, will_do: bool) -> Self {
         self.read_only = will_do;
         self

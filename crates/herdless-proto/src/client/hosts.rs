@@ -22,6 +22,8 @@ pub(super) struct Hosts {
     moving: VecDeque<usize>,
     /// Dials since a connection has proven itself; `None` before the very first.
     failures: Option<u32>,
+    /// Whether the next dial has no pause before it. It counts all the same: what was found may hang up at once.
+    is_found: bool,
     accepted: Option<Instant>,
 }
 
@@ -31,7 +33,7 @@ const BASE: Duration = Duration::from_secs(1);
 impl Hosts {
     pub(super) fn new(count: usize) -> Self {
         let count = count.max(1);
-        Self { count, next: 0, dialled: 0, moving: VecDeque::new(), failures: None, accepted: None }
+        Self { count, next: 0, dialled: 0, moving: VecDeque::new(), failures: None, is_found: false, accepted: None }
     }
 
     /// The next host, and what the pause before it is dialled is to be drawn from.
@@ -39,7 +41,8 @@ impl Hosts {
         self.dialled = self.moving.pop_front().unwrap_or(self.next);
         self.next = (self.dialled + 1) % self.count;
         let first = BASE.min(cap / 2);
-        let pause = match self.failures {
+        let is_found = std::mem::take(&mut self.is_found);
+        let pause = match self.failures.filter(|_| !is_found) {
             None => Duration::ZERO..=Duration::ZERO,
             Some(0) => Duration::ZERO..=first,
             Some(failures) => {
@@ -61,7 +64,7 @@ impl Hosts {
     /// This one is dialled next, and at once.
     pub(super) fn prefer(&mut self, host: usize) {
         self.next = host % self.count;
-        self.failures = None;
+        self.is_found = true;
     }
 
     /// A server accepted the session.
@@ -70,14 +73,15 @@ impl Hosts {
         self.moving.clear();
     }
 
-    /// The connection is gone. Only one that has lived for the longest pause makes the pauses short again: a server that
-    /// accepts every client and hangs up at once, or after its first request, would be dialled without end.
-    pub(super) fn disconnected(&mut self, now: Instant, cap: Duration) {
+    /// The connection is gone; whether it has proven itself. Only one that has lived for the longest pause makes the pauses
+    /// short again: a server that accepts every client and hangs up at once, or after its first request, would be dialled
+    /// without end.
+    pub(super) fn disconnected(&mut self, now: Instant, cap: Duration) -> bool {
         let has_lived = self.accepted.take().is_some_and(|accepted| now.saturating_duration_since(accepted) >= cap);
-        // One that is dialled at once stays so.
-        if has_lived && let Some(failures) = &mut self.failures {
-            *failures = 0;
+        if has_lived {
+            self.failures = Some(0);
         }
+        has_lived
     }
 
     /// Another list takes the place of this one: of each new host, which of the old ones it is. Whether to leave the
@@ -175,6 +179,6 @@ mod tests {
         let (host, pause) = hosts.next(CAP);
         assert_eq!((host, millis(&pause)), (2, (0, 0)));
         let (host, pause) = hosts.next(CAP);
-        assert_eq!((host, millis(&pause)), (0, (0, 200)), "where it fails, as after any other");
+        assert_eq!((host, millis(&pause)), (0, (200, 400)), "where it fails, as after any other");
     }
 }

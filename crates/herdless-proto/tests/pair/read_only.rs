@@ -1,6 +1,6 @@
 //! Servers without a majority.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::harness::{Seen, THIRD, TIMEOUT, World, config, path};
 use crate::requests::*;
 
 const FIRST: SessionId = SessionId(0x10001);
+/// The longest pause between two dials.
+const BACKOFF: Duration = Duration::from_millis(400);
 const REFUSED: Error = Error::Refused(Refusal::NotReadOnly);
 
 /// What the server was asked in handshakes: the session, and whether a read-only server would do.
@@ -203,6 +205,76 @@ fn a_server_that_says_it_is_read_write_and_is_not_is_gone_to_ever_more_seldom() 
     world.advance(Duration::from_secs(60));
     let dials = world.log.iter().filter(|(_, seen)| matches!(seen, Seen::Dial(_))).count();
     assert!((3..=12).contains(&dials), "{dials}");
+}
+
+/// The first server has no majority. The second says that it is read-write, accepts sessions, and hangs up after each has lived
+/// for so long. The dials of a minute.
+fn dials_to_and_fro(life: Duration) -> usize {
+    let mut world = world(TIMEOUT);
+    // So that it is known who is dialled before the handshake arrives.
+    (world.latency, world.hasty, world.read_write) = (Duration::from_millis(4), true, Some(1));
+    lose_majority(&mut world);
+    let mut without_majority = world.script.connect.take().unwrap();
+    let dialled = Rc::new(Cell::new(0));
+    let host = dialled.clone();
+    world.script.connect = Some(Box::new(move |request: &ConnectRequest| match host.get() {
+        0 => without_majority(request),
+        _ => None,
+    }));
+    let end = world.now + Duration::from_secs(60);
+    let (mut seen, mut dials, mut since) = (0, 0, world.now);
+    while world.now < end && dials < 10_000 {
+        world.advance(Duration::from_millis(1));
+        for (_, event) in &world.log[seen..] {
+            match event {
+                Seen::Dial(host) => {
+                    dialled.set(*host);
+                    dials += 1;
+                }
+                Seen::Opened(_) | Seen::Resumed => since = world.now,
+                _ => {}
+            }
+        }
+        seen = world.log.len();
+        if dialled.get() == 1 && world.is_connected() && world.now - since >= life {
+            world.cut();
+        }
+    }
+    assert!(world.log.iter().any(|(_, event)| *event == Seen::Resumed), "it was accepted");
+    dials
+}
+
+/// Two at once, and then one in half of the longest pause, of a client that always draws the shortest.
+#[test]
+fn a_read_write_server_that_hangs_up_is_dialled_at_a_bounded_rate() {
+    for life in [Duration::ZERO, BACKOFF / 2, BACKOFF] {
+        let dials = dials_to_and_fro(life);
+        let most = (Duration::from_secs(60).as_millis() / (BACKOFF / 2).as_millis()) as usize + 3;
+        println!("after {life:?}: {dials} dials in a minute");
+        assert!((10..=most).contains(&dials), "after {life:?}: {dials} dials in a minute, {most} are the most");
+    }
+}
+
+#[test]
+fn a_read_write_connection_that_has_lived_makes_the_search_quick_again() {
+    for (life, expected) in [(BACKOFF, 100), (BACKOFF / 2, 6_400)] {
+        let mut world = world(TIMEOUT);
+        lose_majority(&mut world);
+        // Questions after 0.1, 0.2, .. 3.2 seconds.
+        world.advance(Duration::from_secs(5));
+        find_majority(&mut world);
+        while !world.told().iter().any(|seen| matches!(seen, Seen::Opened(_))) {
+            world.advance(Duration::from_millis(1));
+        }
+        world.advance(life);
+        lose_majority(&mut world);
+        world.read_write = None;
+        world.forget();
+        world.cut();
+        world.advance(Duration::from_secs(8));
+        let probes: Vec<_> = world.log.iter().filter(|(_, seen)| matches!(seen, Seen::Probe(_))).collect();
+        assert_eq!((probes[1].0 - probes[0].0).as_millis(), expected, "after {life:?}");
+    }
 }
 
 #[test]

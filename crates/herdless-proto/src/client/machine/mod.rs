@@ -264,8 +264,11 @@ impl<T, W: Clone + Default> Machine<T, W> {
         if self.is_up() {
             self.events.push_back(Event::Suspended);
         }
+        let was_read_only = self.is_read_only();
         self.link = Link::Down;
-        self.hosts.disconnected(now, self.config.max_backoff);
+        if self.hosts.disconnected(now, self.config.max_backoff) && !was_read_only {
+            self.search = Search::default();
+        }
         self.identities.disconnected();
         self.sasl.disconnected();
         self.streams.disconnected();

@@ -16,7 +16,7 @@ pub(super) struct Search {
     /// The host that is being asked.
     asked: Option<usize>,
     /// The pause before the next question. It grows over connections too: of two servers of which one calls itself
-    /// read-write and is not, the client would go to and fro without one.
+    /// read-write and is not, or hangs up, the client would go to and fro without one.
     pause: Duration,
 }
 
@@ -53,8 +53,6 @@ impl<T, W: Clone + Default> Machine<T, W> {
     pub(super) fn begin_search(&mut self) {
         if self.is_read_only() {
             self.probe();
-        } else {
-            self.search = Search::default();
         }
     }
 
