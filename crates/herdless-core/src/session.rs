@@ -83,6 +83,10 @@ impl Session {
 
     /// Whether no server can have given this session's nodes away yet: false from *(the sending of the last answered
     /// request) + timeout* on, by a monotonic clock, even if nothing else of this process has run since.
+    ///
+    /// So it is with one server. On an ensemble it may be late by about *(`syncLimit` + 1) * `tickTime` + timeout / 3*: a server
+    /// that is cut off from the leader goes on answering for so long, and the leader does not hear of it (`docs/ARCHITECTURE.md`,
+    /// "Known and limited"). A change in the name of a session that is over is refused all the same.
     pub fn is_valid(&self) -> bool {
         self.state() != SessionState::Lost && self.0.is_live()
     }
@@ -104,7 +108,7 @@ impl Session {
         SessionChanges { source: self.0.clone(), seen, waiter: None, ended: false }
     }
 
-    /// Waits until the session is lost.
+    /// Waits until the session is lost. On an ensemble that may be told late, as [`is_valid`](Self::is_valid) may be.
     pub fn lost(&self) -> SessionLost {
         SessionLost(SessionChanges { source: self.0.clone(), seen: 0, waiter: None, ended: false })
     }
@@ -116,7 +120,7 @@ pub trait SessionSource: fmt::Debug + Send + Sync {
     fn id(&self) -> SessionId;
     /// The negotiated timeout.
     fn timeout(&self) -> Duration;
-    /// Whether the server cannot have expired the session yet.
+    /// Whether the server cannot have expired the session yet; see [`Session::is_valid`].
     fn is_live(&self) -> bool;
     /// The next attempt's number.
     fn next_attempt(&self) -> AttemptId;

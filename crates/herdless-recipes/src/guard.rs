@@ -44,6 +44,9 @@ impl<C: Client> Grant<C> {
     /// Whether the server cannot have given it to anybody else yet: false from *(the sending of the last answered
     /// request) + session timeout* on, by a monotonic clock. Sends nothing.
     ///
+    /// On an ensemble it may be some seconds late, where a server is cut off from the leader: see
+    /// [`Session::is_valid`]. The [`token`](Self::token) and [`multi`](Self::multi) hold there too.
+    ///
     /// Between this check and a write the process may be paused; only the [`token`](Self::token) covers that.
     pub fn is_valid(&self) -> bool {
         self.place.session().is_valid()

@@ -21,9 +21,10 @@ use crate::layout::Layout;
 /// # What is promised, and what is not
 ///
 /// While no process is paused and no clock runs slow, no two holders overlap: a guard turns invalid before the server
-/// can give the lock away. No lock service can promise more by itself, because a process can be paused between its
-/// check and its write. For that there is [`Grant::token`], which the protected resource compares, and
-/// [`Grant::multi`] for writes to the same ensemble.
+/// can give the lock away (an ensemble, one server of which is cut off from the leader, may be
+/// [some seconds earlier](herdless_core::Session::is_valid)). No lock service can promise more by itself, because a
+/// process can be paused between its check and its write. For that there is [`Grant::token`], which the protected
+/// resource compares, and [`Grant::multi`] for writes to the same ensemble.
 ///
 /// The nodes of contenders are theirs: who deletes or writes somebody else's node while its session lives can let two in at
 /// once, unless every process has [`confirm_hand_over`](LockBuilder::confirm_hand_over) set. Tokens stay in order even then.
@@ -48,7 +49,7 @@ use crate::layout::Layout;
 /// | connection lost | no error: place and guard live as long as the session; what became of a lost reply is found out |
 /// | .. during a guarded write | `ConnectionLost`: it may or may not have happened |
 /// | session expired, waiting | it starts again at the end of the line; a [`Ticket`] ends with `SessionExpired` |
-/// | session expired, held | the guard is invalid before anybody else holds; guarded writes and `release` are refused |
+/// | session expired, held | the guard is [invalid](Grant::is_valid) before anybody else holds; guarded writes and `release` are refused |
 /// | a future or a guard is dropped | the node goes, also after a lost reply; nobody waits for it |
 /// | the node or its directory is deleted by hand | `Refused(NoNode)` for who waits; a holder's guarded writes are refused |
 ///

@@ -50,7 +50,7 @@ const DIRECTORY_ATTEMPTS: u32 = 8;
 /// |---|---|
 /// | connection lost | no error: what became of a lost reply is found out, for a try as well |
 /// | session expired, waiting | what was taken is gone with it, and it starts again from the first lock |
-/// | session expired, held | the guard is invalid before anybody else holds any of them; guarded writes are refused |
+/// | session expired, held | the guard is [invalid](Grant::is_valid) before anybody else holds any of them; guarded writes are refused |
 /// | a future or a guard is dropped | all places go that were taken |
 /// | one lock cannot be had | its error; the others are given back |
 ///

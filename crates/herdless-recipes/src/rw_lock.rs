@@ -49,7 +49,7 @@ use crate::layout::Layout;
 /// |---|---|
 /// | connection lost | no error, for a downgrade neither: what became of a lost reply is found out |
 /// | session expired, waiting | it starts again at the end of the line |
-/// | session expired, held | the guard is invalid before anybody else holds against it; guarded writes, a downgrade and `release` are refused |
+/// | session expired, held | the guard is [invalid](Grant::is_valid) before anybody else holds against it; guarded writes, a downgrade and `release` are refused |
 /// | a future or a guard is dropped | the node goes; a downgrade that is dropped releases |
 /// | the node or its directory is deleted by hand | as with [`Lock`](crate::Lock) |
 ///

@@ -28,7 +28,8 @@ pub use observe::{Leader, Leaders};
 /// # What is promised, and what is not
 ///
 /// While no process is paused and no clock runs slow, no two leaderships overlap: a [`Leadership`] turns invalid
-/// before the server can elect anybody else, and [`lead`](Self::lead) begins no step of its work from then on. A
+/// before the server can elect anybody else (an ensemble, one server of which is cut off from the leader, may be
+/// [some seconds earlier](herdless_core::Session::is_valid)), and [`lead`](Self::lead) begins no step of its work from then on. A
 /// connection that comes and goes within that time changes nothing: suspended is not lost. What a paused process may
 /// still do is covered by [`Leadership::term`], which the protected resource compares, and by
 /// [`multi`](crate::Grant::multi) and [`proclaim`](Leadership::proclaim) for writes to the same ensemble.
@@ -60,7 +61,7 @@ pub use observe::{Leader, Leaders};
 /// |---|---|
 /// | connection lost | no error: candidacy and leadership live as long as the session |
 /// | session expired, standing | it stands again at the end of the line |
-/// | session expired, leading | the leadership is invalid before anybody else is elected; [`lead`](Self::lead) drops the work and stands again |
+/// | session expired, leading | the leadership is [invalid](crate::Grant::is_valid) before anybody else is elected; [`lead`](Self::lead) drops the work and stands again |
 /// | a future or a leadership is dropped | the node goes; the next one in line leads |
 /// | an observer loses its connection or session | it goes on, and never goes back |
 ///

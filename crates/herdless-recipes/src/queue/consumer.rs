@@ -181,7 +181,8 @@ impl<C: Client + Clone + 'static> Delivery<C> {
         self.attempts
     }
 
-    /// Whether the item is still ours for certain: false once the server may have given it to another consumer.
+    /// Whether the item is still ours: false once the server may have given it to another consumer, as far as
+    /// [`Session::is_valid`](herdless_core::Session::is_valid) knows.
     pub fn is_valid(&self) -> bool {
         self.claim.as_ref().is_some_and(|claim| claim.is_valid())
     }

@@ -63,7 +63,7 @@ const MOST_SPLIT: u32 = 1000;
 /// |---|---|
 /// | connection lost | no error: what became of a lost reply is found out |
 /// | session expired, waiting | it starts again at the end of the line |
-/// | session expired, held | the permit is invalid before anybody else has it; guarded writes are refused |
+/// | session expired, held | the permit is [invalid](crate::Grant::is_valid) before anybody else has it; guarded writes are refused |
 /// | a future or a permit is dropped | the nodes go, and the next one is woken |
 /// | the number is no number | `Malformed`, also for who waits for permits |
 ///

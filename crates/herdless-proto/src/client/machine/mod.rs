@@ -86,7 +86,7 @@ struct OpenSession {
     id: SessionId,
     password: Password,
     timeout: Duration,
-    /// Until when the ensemble must keep the session: the sending of the last answered request + timeout.
+    /// Until when the server that answered must keep the session: the sending of the last answered request + timeout.
     lease: Instant,
     /// Whether an event has told of it, which is once it can be used.
     is_told: bool,
