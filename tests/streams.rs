@@ -17,6 +17,8 @@ scenarios! {
     several_watches_on_one_node_do_not_take_each_others_place
     a_dropped_stream_frees_the_servers_watch_and_no_others
     after_a_reconnect_there_is_a_gap_and_then_news
+    after_a_reconnect_a_read_under_a_recursive_one_is_told_what_it_missed
+    who_counted_on_what_is_taken_away_is_still_told
 }
 
 const ONE: AddWatchMode = AddWatchMode::Persistent;
@@ -141,5 +143,33 @@ async fn after_a_reconnect_there_is_a_gap_and_then_news(world: &World) {
     for stream in &mut streams {
         assert_eq!(event(stream).await, (EventKind::DataChanged, path.clone()));
         assert_eq!(stream.next().now_or_never(), None);
+    }
+}
+
+async fn after_a_reconnect_a_read_under_a_recursive_one_is_told_what_it_missed(world: &World) {
+    let (other, path) = with_node(world).await;
+    let proxy = world.proxy().await;
+    let client = proxy.connector().connect().await.unwrap();
+    let mut all = client.add_watch(&path, ALL).await.unwrap();
+    let (_, children) = client.children_and_watch(&path).await.unwrap();
+    proxy.down();
+    other.create(&path.child("missed").unwrap(), "", CreateMode::Persistent).await.unwrap();
+    proxy.up();
+    assert_eq!(children.await.unwrap().kind, EventKind::ChildrenChanged);
+    assert_eq!(all.next().await, Some(Ok(Notice::Gap)));
+}
+
+/// What a server takes out of a watch that stays, when it is asked for one kind, depends on its version.
+async fn who_counted_on_what_is_taken_away_is_still_told(world: &World) {
+    let (client, path) = with_node(world).await;
+    let other = world.connect().await;
+    for (name, mode) in [("one", ONE), ("all", ALL)] {
+        let mut stream = client.add_watch(&path, mode).await.unwrap();
+        let (_, children) = client.children_and_watch(&path).await.unwrap();
+        client.remove_watches(&path, WatcherType::Data).await.unwrap();
+        assert_eq!(stream.next().await, Some(Err(Error::Refused(Refusal::NoWatcher))));
+        other.create(&path.child(name).unwrap(), "", CreateMode::Persistent).await.unwrap();
+        assert_eq!(children.await.unwrap().kind, EventKind::ChildrenChanged);
+        assert!(!is_watched(&client, &path).await);
     }
 }
