@@ -145,6 +145,7 @@ impl<'a> Script<'a> {
                 czxid: Zxid(i64::from(self.byte())),
                 session: if self.byte() == 0 { SessionId(0x77) } else { session },
                 hand_over: self.flag(),
+                may_be_gone: false,
             }),
             _ => Request::FindOwn(FindOwn { prefix: self.path(), data: self.data() }),
         }

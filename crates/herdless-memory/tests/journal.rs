@@ -110,7 +110,13 @@ fn request(tree: &Tree, dice: &mut Dice) -> Request {
         7 => {
             let path = path(dice);
             let czxid = tree.stat(&path).map_or(Zxid(0), |stat| stat.czxid);
-            Request::Release(Release { path, czxid, session: SessionId(1), hand_over: dice.below(2) == 0 })
+            Request::Release(Release {
+                path,
+                czxid,
+                session: SessionId(1),
+                hand_over: dice.below(2) == 0,
+                may_be_gone: false,
+            })
         }
         // Some of them fail half way.
         _ => Request::Multi(Multi { session: None, operations: (0..5).map(|_| operation(dice)).collect() }),

@@ -210,7 +210,7 @@ fn the_event_table_is_zookeepers() {
 fn a_hand_over_is_one_event_and_says_changed() {
     let events = events_of(|tree, fired| {
         let czxid = stat(tree, "/a/b").czxid;
-        let release = Release { path: path("/a/b"), czxid, session: ONE, hand_over: true };
+        let release = Release { path: path("/a/b"), czxid, session: ONE, hand_over: true, may_be_gone: false };
         let reply = tree.apply(ONE, &Request::Release(release), 0, fired);
         assert_eq!(reply, Ok(Reply::Released(true)));
     });
@@ -225,7 +225,9 @@ fn a_release_spares_what_is_not_its_own() {
     let mut tree = tree();
     create(&mut tree, "/e", CreateMode::Ephemeral).unwrap();
     let czxid = stat(&tree, "/e").czxid;
-    let release = |czxid, session| Request::Release(Release { path: path("/e"), czxid, session, hand_over: true });
+    let release = |czxid, session| {
+        Request::Release(Release { path: path("/e"), czxid, session, hand_over: true, may_be_gone: false })
+    };
     assert_eq!(apply(&mut tree, release(Zxid(czxid.0 - 1), ONE)), Ok(Reply::Released(false)));
     assert_eq!(apply(&mut tree, release(czxid, TWO)), Err(Error::SessionExpired));
     let other = tree.apply(TWO, &release(czxid, TWO), 0, &mut Fired::new());

@@ -245,6 +245,7 @@ impl<C: Client + Clone + 'static> WriteGuard<C> {
             // The node goes by a plain deletion: who is behind must look, because a reader is still here.
             let exchange = vec![MultiOp::Create(create), MultiOp::delete(place.path(), Version::ANY)];
             let (undo_exchange, undo_node) = (undo(), undo());
+            place.may_have_left();
             let exchanged = place.multi(exchange).on_abandon(move |_| undo_exchange());
             // A creation in a multi does not say when it was made.
             let node = client.exists(&path).on_abandon(move |_| undo_node());

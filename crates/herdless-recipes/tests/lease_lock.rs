@@ -3,13 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
 use std::future::{pending, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
-use herdless_core::{ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Version};
-use herdless_memory::{ManualTime, MemoryServer};
+use herdless_core::{
+    Client, ClientExt, CreateMode, Error, MultiOp, NodePath, Refusal, Request, Response, Session, Version,
+};
+use herdless_memory::{ManualTime, MemoryClient, MemoryServer};
 use herdless_recipes::{Contender, LeaseLock, Lock};
+
+#[path = "models/wire.rs"]
+mod wire;
 
 mod support;
 
@@ -186,6 +193,86 @@ async fn a_lease_that_is_over_is_left_with_care() {
     hung.release().await.unwrap();
     assert_eq!(client.requests(), ["get_data", "multi"]);
     assert_eq!(paths(&server), ["/locks", "/locks/import"]);
+}
+
+/// A client whose releases begin with a deletion by name, and whose reads may be too many.
+#[derive(Clone)]
+struct ByName {
+    client: MemoryClient,
+    is_overloaded: Arc<AtomicBool>,
+}
+
+impl ByName {
+    fn new(server: &MemoryServer) -> Self {
+        Self { client: server.connect(), is_overloaded: Arc::default() }
+    }
+}
+
+impl Client for ByName {
+    fn submit(&self, request: Request) -> Response {
+        match request {
+            Request::GetData(_) if self.is_overloaded.load(Ordering::Relaxed) => {
+                Response::ready(Err(Error::Overloaded))
+            }
+            request => wire::by_name(&self.client, request),
+        }
+    }
+
+    fn session(&self) -> Session {
+        self.client.session()
+    }
+}
+
+#[tokio::test]
+async fn a_hand_over_whose_answer_is_lost_is_not_repeated_by_name() {
+    for is_dropped in [false, true] {
+        let (server, time) = (MemoryServer::new(), ManualTime::new());
+        let client = ByName::new(&server);
+        let lock = LeaseLock::new(client.clone(), path(), time.clone(), HOLD).unwrap();
+        let guard = lock.acquire().await.unwrap();
+        let name = guard.path().clone();
+        server.delay_replies(&client.client);
+        if !is_dropped {
+            server.lose_reply_after(&client.client, 0);
+        }
+        let mut releasing = guard.release().boxed();
+        assert!(poll(&mut releasing).is_pending());
+        // It was carried out. The name is given to somebody else, as it is when the directory was removed and made again.
+        let other = server.connect();
+        other.create(&name, "", CreateMode::Ephemeral).await.unwrap();
+        if is_dropped {
+            drop(releasing);
+        } else {
+            releasing.await.unwrap();
+        }
+        assert!(other.exists(&name).await.unwrap().is_some(), "dropped: {is_dropped}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_is_over_is_left_with_care_also_where_a_look_is_refused() {
+    let (server, time) = (MemoryServer::new(), ManualTime::new());
+    let client = ByName::new(&server);
+    let lock = LeaseLock::new(client.clone(), path(), time.clone(), HOLD).unwrap();
+    let hung = lock.acquire().await.unwrap();
+    let name = hung.path().clone();
+    time.advance(HOLD);
+    let other = server.connect();
+    other.delete(&name, Version::ANY).await.unwrap();
+    other.create(&name, "", CreateMode::Ephemeral).await.unwrap();
+    let record = other.get(&path()).await.unwrap();
+    client.is_overloaded.store(true, Ordering::Relaxed);
+    drop(hung);
+    assert!(other.exists(&name).await.unwrap().is_some());
+    assert_eq!(other.get(&path()).await.unwrap().0, record.0, "nor is anything said in another's name");
+    other.delete(&name, Version::ANY).await.unwrap();
+
+    client.is_overloaded.store(false, Ordering::Relaxed);
+    let hung = lock.acquire().await.unwrap();
+    time.advance(HOLD);
+    client.is_overloaded.store(true, Ordering::Relaxed);
+    drop(hung);
+    assert_eq!(paths(&server), ["/locks", "/locks/import"], "it goes all the same");
 }
 
 #[tokio::test]

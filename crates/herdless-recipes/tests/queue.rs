@@ -713,3 +713,24 @@ async fn acknowledgements_on_their_way_together_survive_a_lost_reply() {
         assert_eq!(leftovers(&server), [] as [&str; 0]);
     }
 }
+
+#[tokio::test]
+async fn a_producer_that_has_left_with_an_answer_that_was_lost_does_not_leave_again() {
+    let mut found = 0;
+    for replies in 0..8 {
+        let server = MemoryServer::new();
+        let (client, _) = used(&server).await;
+        let queue = Queue::builder(client.clone(), path("/jobs")).capacity(10).build();
+        queue.put("first").await.unwrap();
+        client.requests();
+        server.lose_reply_after(&client.client, replies);
+        queue.put("a").await.unwrap();
+        let requests = client.requests();
+        // The put, and one that waits for it to be over.
+        if requests.iter().filter(|name| **name == "multi").count() == 2 {
+            found += 1;
+            assert!(!requests.contains(&"release"), "{replies}: {requests:?}");
+        }
+    }
+    assert_eq!(found, 1);
+}

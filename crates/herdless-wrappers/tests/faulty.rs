@@ -92,7 +92,7 @@ async fn what_survives_a_lost_connection_is_carried_out_and_answered() {
         let find = FindOwn { prefix: path("/n-"), data: "mine".into() };
         assert_eq!(client.call(find).await, Ok(Some(node.clone())));
         let session = client.session().id();
-        let release = Release { path: node.path, czxid: node.stat.czxid, session, hand_over: true };
+        let release = Release { path: node.path, czxid: node.stat.czxid, session, hand_over: true, may_be_gone: false };
         assert_eq!(client.call(release).await, Ok(true));
         client.authenticate("digest", "user:password").await.unwrap();
         client.close().await.unwrap();

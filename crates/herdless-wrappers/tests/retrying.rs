@@ -95,7 +95,13 @@ fn of_each_kind(world: &World) -> Vec<(Request, bool)> {
         (Request::RemoveWatches(RemoveWatches { path: path.clone(), kind: WatcherType::Any }), false),
         (Request::Reconfig(Reconfig::default()), false),
         (
-            Request::Release(Release { path: path.clone(), czxid: herdless_core::Zxid(1), session, hand_over: false }),
+            Request::Release(Release {
+                path: path.clone(),
+                czxid: herdless_core::Zxid(1),
+                session,
+                hand_over: false,
+                may_be_gone: false,
+            }),
             false,
         ),
         (Request::Delete(Delete { path: path.clone(), version: Version::ANY }), false),

@@ -98,7 +98,7 @@ pub(crate) async fn own_ephemerals_below_a_chroot_have_its_paths<B: Backend>(sce
     client.create(&scene.path("apple"), "", CreateMode::Ephemeral).await.unwrap();
     assert_eq!(inside.ephemerals(&NodePath::root()).await.unwrap(), [path("/mine")]);
     let (czxid, session) = (created.stat.czxid, inside.session().id());
-    let release = Release { path: path("/mine"), czxid, session, hand_over: true };
+    let release = Release { path: path("/mine"), czxid, session, hand_over: true, may_be_gone: false };
     assert_eq!(inside.call(release).await, Ok(true));
     assert_eq!(client.ephemerals(&scene.root()).await.unwrap(), [scene.path("apple")]);
 }

@@ -171,7 +171,7 @@ pub(crate) async fn a_node_that_stands_for_a_lock_has_one_owner_under_both_leade
     expect_refused(other.create(&lock, "", CreateMode::Ephemeral).await, Refusal::NodeExists);
     assert_eq!(holder.exists(&lock).await.unwrap(), Some(stat));
     let session = holder.session().id();
-    let release = Release { path: lock.clone(), czxid: stat.czxid, session, hand_over: true };
+    let release = Release { path: lock.clone(), czxid: stat.czxid, session, hand_over: true, may_be_gone: false };
     assert_eq!(holder.call(release).await, Ok(true));
     let next = other.create(&lock, "", CreateMode::Ephemeral).await.unwrap().stat;
     assert!(next.czxid > stat.czxid, "tokens grow over the loss of the leader");

@@ -30,7 +30,8 @@ pub(crate) async fn a_release_whose_reply_is_lost_is_done_for_certain<B: Backend
     for hand_over in [false, true] {
         let (client, other, path) = (scene.connect().await, scene.connect().await, scene.path("a"));
         let czxid = client.create(&path, "", CreateMode::Ephemeral).await.unwrap().stat.czxid;
-        let release = Release { path: path.clone(), czxid, session: client.session().id(), hand_over };
+        let release =
+            Release { path: path.clone(), czxid, session: client.session().id(), hand_over, may_be_gone: false };
         scene.lose_next_reply(&client).await;
         // Whether it was still there to be deleted the second time cannot be told.
         client.call(release).await.unwrap();

@@ -114,7 +114,13 @@ pub(crate) async fn an_awaited_call_is_not_undone<B: Backend>(scene: &Scene<'_, 
 pub(crate) async fn a_node_of_ones_own_is_released_once<B: Backend>(scene: &Scene<'_, B>) {
     let (client, path) = (scene.connect().await, scene.path("a"));
     let stat = client.create(&path, "", CreateMode::Ephemeral).await.unwrap().stat;
-    let release = Release { path: path.clone(), czxid: stat.czxid, session: client.session().id(), hand_over: false };
+    let release = Release {
+        path: path.clone(),
+        czxid: stat.czxid,
+        session: client.session().id(),
+        hand_over: false,
+        may_be_gone: false,
+    };
     assert_eq!(client.call(release.clone()).await, Ok(true));
     assert_eq!(client.exists(&path).await.unwrap(), None);
     assert_eq!(client.call(release).await, Ok(false));
@@ -126,7 +132,13 @@ pub(crate) async fn a_release_tells_watchers_of_the_end_or_the_hand_over<B: Back
         let stat = client.create(&path, "", CreateMode::Ephemeral).await.unwrap().stat;
         other.settle(&path).await.unwrap();
         let (_, watch) = other.get_and_watch(&path).await.unwrap();
-        let release = Release { path: path.clone(), czxid: stat.czxid, session: client.session().id(), hand_over };
+        let release = Release {
+            path: path.clone(),
+            czxid: stat.czxid,
+            session: client.session().id(),
+            hand_over,
+            may_be_gone: false,
+        };
         assert_eq!(client.call(release).await, Ok(true));
         expect_event(&other, watch, kind, &path).await;
         assert_eq!(other.exists(&path).await.unwrap(), None);
@@ -137,7 +149,7 @@ pub(crate) async fn a_release_for_another_session_is_not_done<B: Backend>(scene:
     let (client, path) = (scene.connect().await, scene.path("a"));
     let stat = client.create(&path, "", CreateMode::Ephemeral).await.unwrap().stat;
     let session = SessionId(client.session().id().0 ^ 1);
-    let release = Release { path: path.clone(), czxid: stat.czxid, session, hand_over: false };
+    let release = Release { path: path.clone(), czxid: stat.czxid, session, hand_over: false, may_be_gone: false };
     assert_eq!(client.call(release).await, Err(Error::SessionExpired));
     assert_eq!(client.exists(&path).await.unwrap(), Some(stat));
 }

@@ -161,8 +161,13 @@ pub(crate) async fn more_than_the_limit_is_refused_at_once<B: Backend>(scene: &S
     }
     // Clean-up is taken all the same: refusing it would leave a node behind.
     let (path, czxid) = (mine.path, mine.stat.czxid);
-    let release =
-        herdless_core::Release { path: path.clone(), czxid, session: client.session().id(), hand_over: false };
+    let release = herdless_core::Release {
+        path: path.clone(),
+        czxid,
+        session: client.session().id(),
+        hand_over: false,
+        may_be_gone: false,
+    };
     let released = client.call(release);
     scene.reconnect(&client).await;
     for call in accepted {

@@ -152,7 +152,8 @@ pub(crate) async fn what_is_bound_to_an_expired_session_is_not_done<B: Backend>(
     scene.expire(&client).await;
     let multi = client.multi_in(old, vec![MultiOp::set(&path, "y", Version::ANY)]).await;
     assert_eq!(multi, Err(Error::SessionExpired));
-    let release = Release { path: mine.path, czxid: mine.stat.czxid, session: old, hand_over: false };
+    let release =
+        Release { path: mine.path, czxid: mine.stat.czxid, session: old, hand_over: false, may_be_gone: false };
     assert_eq!(client.call(release).await, Err(Error::SessionExpired));
     assert_eq!(client.get(&path).await.unwrap().0, "x");
     assert_ne!(client.session().id(), old);

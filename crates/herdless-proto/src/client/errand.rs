@@ -16,11 +16,12 @@ pub(super) enum Errand {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReleaseStep {
-    /// To delete, or deleting. While the session lives nobody else can have the name, so the first time needs no look; later
-    /// it comes after one.
+    /// To delete, or deleting. While the session lives nobody else can have the name, so the first time needs no look, unless
+    /// the node may be gone or there was a wait for a connection; later it comes after one.
     Act,
     /// To let the last attempt be over before looking: it was on its way when the connection was lost, and the server that
-    /// was found next may be behind. It would show a node as ours whose name is somebody else's by now.
+    /// was found next may be behind. It would show a node as ours whose name is somebody else's by now. So may a server of
+    /// which nothing is known yet, where others have removed the node.
     Settle,
     /// To look.
     Verify,
@@ -47,7 +48,10 @@ impl Errand {
     /// The errand that this request is; the request back if it is an ordinary one.
     pub(super) fn new(request: Request) -> Result<Self, Request> {
         match request {
-            Request::Release(release) => Ok(Self::Release { release, step: ReleaseStep::Act }),
+            Request::Release(release) => {
+                let step = if release.may_be_gone { ReleaseStep::Settle } else { ReleaseStep::Act };
+                Ok(Self::Release { release, step })
+            }
             Request::FindOwn(find) => Ok(Self::FindOwn { find, step: FindStep::Settle }),
             Request::CloseSession => Ok(Self::Close),
             other => Err(other),
@@ -111,7 +115,8 @@ impl Errand {
         }
     }
 
-    /// The connection was lost with the current step in flight: it may or may not have happened.
+    /// The connection was lost with the current step in flight: it may or may not have happened. Or there was none to send the
+    /// first step on.
     pub(super) fn lost(&mut self) {
         match self {
             Self::Release { step, .. } => *step = ReleaseStep::Settle,
@@ -226,7 +231,7 @@ mod tests {
     }
 
     fn release(hand_over: bool) -> Errand {
-        let release = Release { path: path("/q/n"), czxid: Zxid(5), session: ME, hand_over };
+        let release = Release { path: path("/q/n"), czxid: Zxid(5), session: ME, hand_over, may_be_gone: false };
         Errand::new(Request::Release(release)).unwrap()
     }
 

@@ -136,6 +136,70 @@ fn a_release_waits_for_what_is_on_its_way_before_it_looks() {
     assert_eq!(owner(&world), Some(OTHER.0));
 }
 
+fn release_of_what_may_be_gone(created: &Created, hand_over: bool) -> Request {
+    let Request::Release(release) = release(created, hand_over) else { unreachable!("it is made as one") };
+    Request::Release(Release { may_be_gone: true, ..release })
+}
+
+#[test]
+fn a_release_of_what_may_be_gone_looks_first() {
+    for hand_over in [false, true] {
+        let act = if hand_over { "multi" } else { "delete" };
+        let (mut world, mine) = placed();
+        assert_eq!(world.call(release_of_what_may_be_gone(&mine, hand_over)), Ok(Reply::Released(true)));
+        assert_eq!(world.served, ["settle", "exists", act]);
+        assert_eq!(owner(&world), None);
+
+        let (mut world, mine) = placed();
+        remake(&mut world.tree);
+        assert!(matches!(world.call(release_of_what_may_be_gone(&mine, hand_over)), Ok(Reply::Released(_))));
+        assert_eq!(owner(&world), Some(OTHER.0));
+    }
+}
+
+/// What the holder of a lease does whose hand-over was carried out, its answer lost.
+#[test]
+fn a_release_after_a_departure_that_was_lost_spares_the_name_that_is_anothers_by_then() {
+    for is_back in [false, true] {
+        let (mut world, mine) = placed();
+        let departure = world.submit(set_and_delete(mine.path.as_str()));
+        world.cut_replies();
+        assert_eq!(world.outcome(departure), Some(Err(Error::ConnectionLost)));
+        remake(&mut world.tree);
+        if is_back {
+            // It is noticed only then.
+            world.settle();
+        }
+        let token = world.submit(release_of_what_may_be_gone(&mine, true));
+        world.settle();
+        assert!(matches!(world.outcome(token), Some(Ok(Reply::Released(_)))));
+        assert_eq!(owner(&world), Some(OTHER.0));
+    }
+}
+
+/// Others may have removed the node meanwhile, as those do who wait for a lease.
+#[test]
+fn a_release_that_has_waited_for_a_connection_looks_first() {
+    for hand_over in [false, true] {
+        let act = if hand_over { "multi" } else { "delete" };
+        let (mut world, mine) = placed();
+        world.cut();
+        let token = world.submit(release(&mine, hand_over));
+        world.settle();
+        assert_eq!(world.outcome(token), Some(Ok(Reply::Released(true))));
+        assert_eq!(world.served, ["connect", "settle", "exists", act]);
+        assert_eq!(owner(&world), None);
+
+        let (mut world, mine) = placed();
+        world.cut();
+        let token = world.submit(release(&mine, hand_over));
+        remake(&mut world.tree);
+        world.settle();
+        assert!(matches!(world.outcome(token), Some(Ok(Reply::Released(_)))));
+        assert_eq!(owner(&world), Some(OTHER.0));
+    }
+}
+
 #[test]
 fn a_release_of_an_earlier_session_sends_nothing() {
     let (mut world, mine) = placed();
@@ -467,7 +531,8 @@ fn what_the_tests_release_is_what_a_recipe_would() {
             path: path("/q/n-0000000000"),
             czxid: Zxid(world.tree.last_zxid().0),
             session: SessionId(0x10001),
-            hand_over: true
+            hand_over: true,
+            may_be_gone: false,
         })
     );
 }

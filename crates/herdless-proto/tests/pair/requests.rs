@@ -75,6 +75,7 @@ pub(crate) fn release(created: &Created, hand_over: bool) -> Request {
         czxid: created.stat.czxid,
         session: SessionId(created.stat.ephemeral_owner),
         hand_over,
+        may_be_gone: false,
     })
 }
 

@@ -392,6 +392,7 @@ pub(super) fn release(created: &Created, hand_over: bool) -> Release {
         czxid: created.stat.czxid,
         session: SessionId(created.stat.ephemeral_owner),
         hand_over,
+        may_be_gone: false,
     }
 }
 

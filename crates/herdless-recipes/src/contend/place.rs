@@ -1,6 +1,7 @@
 //! One's own node in a line.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use herdless_core::{
     Call, Client, ClientExt, Created, Error, EventKind, Multi, MultiOp, NodePath, Refusal, Release, Request, Session,
@@ -26,6 +27,8 @@ pub(crate) struct Place<C: Client> {
     /// Whether the one behind may take our leaving for its turn: then it is told that it may.
     hands_over: bool,
     has_left: bool,
+    /// Whether the node may be gone without our knowing, so that its name may be somebody else's.
+    may_have_left: AtomicBool,
     observation: Option<Box<dyn Observation>>,
     /// The wait, and then the hold: a subscriber measures how long each took.
     span: Span,
@@ -137,6 +140,7 @@ impl<C: Client + Clone + 'static> Place<C> {
             is_holder: false,
             hands_over: false,
             has_left: false,
+            may_have_left: AtomicBool::new(false),
             observation: None,
             span,
         })
@@ -161,6 +165,9 @@ impl<C: Client + Clone + 'static> Place<C> {
         };
         // Whatever was just learned may have been told to a later session than the one our node belongs to.
         self.check_session()?;
+        if outcome == Err(Error::Refused(Refusal::NoNode)) {
+            self.may_have_left();
+        }
         line.expect_others(outcome?);
         self.grant(line);
         Ok(())
@@ -218,7 +225,7 @@ impl<C: Client + Clone + 'static> Place<C> {
     /// Leaves at once; the call waits for the server's word. Whether the node was still there.
     pub(crate) fn leave(mut self) -> Call<Release> {
         self.has_left = true;
-        self.client.call(release(&self.created, self.hands_over))
+        self.client.call(self.release())
     }
 
     /// As [`leave`](Self::leave), and tells whoever watches the node that everybody ahead is gone.
@@ -233,9 +240,10 @@ impl<C: Client + Clone + 'static> Place<C> {
         self.client.multi_in(self.session.id(), operations)
     }
 
-    /// What hands the place over to the next one as part of a multi. Once that is carried out, the place [has
-    /// left](Self::has_left).
+    /// What hands the place over to the next one as part of a multi that is submitted right away. Once that is carried out, the
+    /// place [has left](Self::has_left); until its outcome is known it [may have](Self::may_have_left).
     pub(crate) fn departure(&self) -> [MultiOp; 2] {
+        self.may_have_left();
         let path = &self.created.path;
         [MultiOp::set(path, "", Version::ANY), MultiOp::delete(path, Version::ANY)]
     }
@@ -245,15 +253,31 @@ impl<C: Client + Clone + 'static> Place<C> {
         self.has_left = true;
     }
 
+    /// Says that the node may be gone already: from here on it is not deleted by its name alone, without a look.
+    pub(crate) fn may_have_left(&self) {
+        self.may_have_left.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that a departure was not carried out, and never will be.
+    pub(crate) fn has_stayed(&self) {
+        self.may_have_left.store(false, Ordering::Relaxed);
+    }
+
     /// Goes on with another node in the place of this one, which is gone already. The token stays: the new node is not a
     /// new grant.
     pub(crate) fn exchange(&mut self, created: Created) {
         self.created = created;
         self.hands_over = false;
+        self.has_stayed();
     }
 }
 
 impl<C: Client> Place<C> {
+    fn release(&self) -> Release {
+        let may_be_gone = self.may_have_left.load(Ordering::Relaxed);
+        Release { may_be_gone, ..release(&self.created, self.hands_over) }
+    }
+
     pub(crate) fn client(&self) -> &C {
         &self.client
     }
@@ -288,7 +312,7 @@ impl<C: Client> Drop for Place<C> {
         }
         if !self.has_left {
             // A waiter that gives up must not be mistaken for a holder that hands over, so it leaves by a plain delete.
-            drop(self.client.submit(Request::Release(release(&self.created, self.hands_over))));
+            drop(self.client.submit(Request::Release(self.release())));
         }
     }
 }

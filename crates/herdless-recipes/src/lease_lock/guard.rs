@@ -166,7 +166,8 @@ impl<C: Client + Clone + 'static, T: Time + 'static> LeaseGuard<C, T> {
                 self.take_place().has_left();
                 Ok(())
             }
-            // The lease was running when it was sent, so whoever removed the node meanwhile, it was this.
+            // The lease was running when it was sent, so whoever removed the node meanwhile, it was this. The place looks before
+            // it deletes: by now the name could be somebody else's.
             Ok(false) => self.take_place().leave().await.map(drop),
             Err(error @ Error::Refused(Refusal::NoNode)) => {
                 self.take_place().has_left();

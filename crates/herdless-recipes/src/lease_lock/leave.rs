@@ -59,8 +59,13 @@ impl<C: Client + Clone + 'static, T: Time + 'static> Lease<C, T> {
             Ok((_, stat)) if Token(stat.czxid) != self.token => place.has_left(),
             Err(Error::Refused(Refusal::NoNode)) => place.has_left(),
             Err(Error::ConnectionLost) => self.leave(place),
-            _ => {
+            Ok(_) => {
                 self.submit_released();
+                drop(place);
+            }
+            // Refused as it is, it says nothing of the node.
+            Err(_) => {
+                place.may_have_left();
                 drop(place);
             }
         }));

@@ -245,7 +245,8 @@ impl<C: Client> Drop for Claim<C> {
 
 /// Takes the claim off a batch, for certain.
 pub(super) fn release<C: Client>(client: &C, tree: &Tree, name: &str, czxid: Zxid, session: &Session) {
-    let release = Release { path: tree.claim(name), czxid, session: session.id(), hand_over: false };
+    let release =
+        Release { path: tree.claim(name), czxid, session: session.id(), hand_over: false, may_be_gone: false };
     drop(client.submit(Request::Release(release)));
 }
 

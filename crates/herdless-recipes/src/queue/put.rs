@@ -178,9 +178,6 @@ impl<C: Client + Clone + 'static> Shared<C> {
 
     /// `None` where the place is gone without the put.
     async fn put_as_head(&self, place: Place<C>, operations: &[MultiOp], wait: bool) -> Result<Option<Put>, Error> {
-        let mut transaction = place.departure().to_vec();
-        let departure = transaction.len();
-        transaction.extend_from_slice(operations);
         loop {
             if self.is_full().await? {
                 if !wait {
@@ -196,18 +193,29 @@ impl<C: Client + Clone + 'static> Shared<C> {
             if place.check_session().is_err() {
                 return Ok(None);
             }
-            match place.multi(transaction.clone()).await {
+            let mut transaction = place.departure().to_vec();
+            let departure = transaction.len();
+            transaction.extend_from_slice(operations);
+            match place.multi(transaction).await {
                 Ok(_) => {
                     place.has_left();
                     return Ok(Some(Put::Done));
                 }
                 Err(Error::ConnectionLost | Error::Uncertain(_)) => {
                     if self.has_departed(&place).await? {
+                        place.has_left();
                         return Ok(Some(Put::Done));
                     }
+                    place.has_stayed();
                 }
-                Err(Error::MultiRefused { index, refusal: Refusal::NoNode }) if index < departure => return Ok(None),
-                Err(Error::MultiRefused { refusal: Refusal::NodeExists, .. }) => return Ok(Some(Put::Known)),
+                Err(Error::MultiRefused { index, refusal: Refusal::NoNode }) if index < departure => {
+                    place.has_left();
+                    return Ok(None);
+                }
+                Err(Error::MultiRefused { refusal: Refusal::NodeExists, .. }) => {
+                    place.has_stayed();
+                    return Ok(Some(Put::Known));
+                }
                 Err(Error::MultiRefused { refusal, .. }) => return Err(Error::Refused(refusal)),
                 Err(error) => return Err(error),
             }

@@ -103,7 +103,10 @@ async fn take_as_head<C: Client + Clone + 'static>(
                 match Box::pin(bring(shared, &place, &bucket)).await? {
                     Brought::Looked(behind) => asked = behind.map(|asked| *asked),
                     Brought::Passed(tail) => passed.pass(bucket, tail),
-                    Brought::Deposed => return Ok(None),
+                    Brought::Deposed => {
+                        place.has_left();
+                        return Ok(None);
+                    }
                 }
             } else {
                 passed = Passed::default();
@@ -121,7 +124,10 @@ async fn take_as_head<C: Client + Clone + 'static>(
                 return Ok(Some(taken));
             }
             Attempt::Changed => {}
-            Attempt::Deposed => return Ok(None),
+            Attempt::Deposed => {
+                place.has_left();
+                return Ok(None);
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ impl Receipt {
     /// Takes the receipt away. One of an earlier session has gone with that, or will.
     fn release<C: Client>(self, client: &C) {
         let Self { path, czxid, session } = self;
-        drop(client.submit(Request::Release(Release { path, czxid, session, hand_over: false })));
+        drop(client.submit(Request::Release(Release { path, czxid, session, hand_over: false, may_be_gone: false })));
     }
 }
 

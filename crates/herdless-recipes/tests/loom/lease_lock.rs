@@ -16,6 +16,7 @@ use herdless_recipes::{LeaseGuard, LeaseLock, LeaseLockBuilder};
 
 use crate::harness::{Count, Tamper, Tampered, create_blindly, leave_node_on_giving_up, poll_times, sound, together};
 use crate::models::flaw::{self, Flaw};
+use crate::models::wire::by_name;
 
 const HOLD: Duration = Duration::from_secs(30);
 const DELAY: Duration = Duration::from_secs(50);
@@ -563,6 +564,53 @@ fn leases_reply_lost_at_any_point() {
 #[should_panic(expected = "deadlock")]
 fn planted_leases_create_blindly() {
     reply_lost("planted_leases_create_blindly", create_blindly);
+}
+
+/// The answer to a hand-over is lost, and the directory may be removed and made again before that is known, its names be given
+/// anew: the next holder's node is left alone.
+fn hand_over_lost(name: &'static str, tamper: Tamper) {
+    let (again, other) = (Count::default(), Count::default());
+    let (again_in, other_in) = (again.clone(), other.clone());
+    Model::new(name).preemption_bound(3).check(move || {
+        let world = World::new(tamper);
+        let client = world.server.connect();
+        let first = world.acquire(&client, 0);
+        let name = first.path().clone();
+        let first = world.exit(first);
+        world.server.lose_reply_after(&client, 0);
+        let server = world.server.clone();
+        let releases = move || block_on(first.release()).expect("it was not lost");
+        together!(releases, move || server.reap_containers(); {
+            let next = world.acquire(&world.server.connect(), 0);
+            let is_again = *next.path() == name;
+            again_in.add(is_again);
+            other_in.add(!is_again);
+            block_on(next.renew()).expect("the next holder is touched");
+            let next = world.exit(next);
+            block_on(next.release()).expect("the next holder is touched");
+        });
+        world.assert_clean();
+    });
+    again.assert_reached("its name is given again");
+    other.assert_reached("it is not");
+}
+
+#[test]
+fn leases_hand_over_lost() {
+    hand_over_lost("leases_hand_over_lost", by_name);
+}
+
+/// The node is deleted by its name once more.
+#[test]
+#[should_panic(expected = "the next holder is touched")]
+fn planted_leases_hand_over_again_by_name() {
+    let tamper: Tamper = |client, mut request| {
+        if let Request::Release(release) = &mut request {
+            release.may_be_gone = false;
+        }
+        by_name(client, request)
+    };
+    hand_over_lost("planted_leases_hand_over_again_by_name", tamper);
 }
 
 /// The reply to a removal, or to any other request of a waiter that finds a hung holder, is lost.

@@ -3,3 +3,4 @@
 pub(crate) mod flaw;
 pub(crate) mod store;
 pub(crate) mod tamper;
+pub(crate) mod wire;

@@ -163,7 +163,13 @@ impl<T, W: Clone + Default> Machine<T, W> {
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Errand(key) if self.holds_back(key) => self.waiting.push_back(Waiting::Errand(key)),
-                Waiting::Errand(key) => self.send_step(now, key),
+                Waiting::Errand(key) => {
+                    // While there was no connection others may have removed the node, and its name been given again.
+                    if let Some((errand, _)) = self.errands.get_mut(&key) {
+                        errand.lost();
+                    }
+                    self.send_step(now, key);
+                }
                 Waiting::Request(request, token, due) => {
                     if let Err((token, error)) = self.send_user(now, request, token, due) {
                         self.answer(token, Err(error));

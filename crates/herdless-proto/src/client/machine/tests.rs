@@ -174,6 +174,7 @@ fn what_is_meant_for_another_session_is_not_sent() {
             czxid: herdless_core::Zxid(1),
             session: SessionId(session),
             hand_over: false,
+            may_be_gone: false,
         })
     };
     // Also where no server answers: nobody has to wait for one to be told that.
