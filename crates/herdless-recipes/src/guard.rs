@@ -224,8 +224,9 @@ macro_rules! guard {
             ///
             /// # Errors
             ///
-            /// `SessionExpired`, or `Refused(NoNode)`: it was lost before. A lost connection is no error: the release
-            /// goes on after the reconnect.
+            /// `SessionExpired`, or `Refused(NoNode)`: it was lost before. Any other refusal (`NoAuth`, ..): the node is still
+            /// there, until the session ends. A lost connection is no error, the release goes on after the reconnect; nor is a
+            /// server that has too much to do, the release goes on after a pause.
             pub async fn release(self) -> Result<(), herdless_core::Error> {
                 self.grant.release().await
             }

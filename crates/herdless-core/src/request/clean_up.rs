@@ -9,7 +9,8 @@ use crate::{NodePath, SessionId, Zxid};
 /// It is never blindly sent again: the parent may have been removed and made anew meanwhile, and the name may be
 /// somebody else's. After a lost connection, after a wait for one, and where the node [may be gone](Self::may_be_gone),
 /// the backend reads the node, compares `czxid`, and deletes only its own.
-/// The request does not count against the limit of requests in flight, so a release is never refused as overloaded.
+/// Where a server says [`Throttled`](crate::Refusal::Throttled), or a code that leaves the effect open, the backend goes on after a
+/// pause. The request does not count against the limit of requests in flight, so a release is never refused as overloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
     /// The node.
@@ -30,7 +31,8 @@ pub struct Release {
 /// Look for an ephemeral node of this session by its data, after the answer to its creation was lost.
 ///
 /// The backend lets what was on its way be over first, so "not found" means that the creation did not and will not happen.
-/// It survives reconnects and does not count against the limit of requests in flight.
+/// It survives reconnects and servers that have too much to do, as a [`Release`] does, and does not count against the limit of
+/// requests in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FindOwn {
     /// What the node's path begins with: the path of the sequential create.

@@ -41,6 +41,8 @@ pub(super) enum FindStep {
 #[derive(Debug)]
 pub(super) enum Next {
     Step,
+    /// The server has not carried the step out, or does not know whether it has: another time.
+    Later,
     Done(Result<Reply, Error>),
 }
 
@@ -108,6 +110,10 @@ impl Errand {
         lists_ephemerals: &mut bool,
         outcome: Result<Reply, Error>,
     ) -> Next {
+        if !self.is_close() && outcome.as_ref().is_err_and(is_passing) {
+            self.lost();
+            return Next::Later;
+        }
         match self {
             Self::Release { release, step } => advance_release(release, step, outcome),
             Self::FindOwn { find, step } => advance_find(find, step, session, lists_ephemerals, outcome),
@@ -116,7 +122,7 @@ impl Errand {
     }
 
     /// The connection was lost with the current step in flight: it may or may not have happened. Or there was none to send the
-    /// first step on.
+    /// first step on, or the server put it off.
     pub(super) fn lost(&mut self) {
         match self {
             Self::Release { step, .. } => *step = ReleaseStep::Settle,
@@ -125,6 +131,12 @@ impl Errand {
             Self::Close => {}
         }
     }
+}
+
+/// Whether an error says nothing of the node, and may be another next time. Who releases does not always listen, so an errand that
+/// ended with it would leave a node behind for the life of the session.
+fn is_passing(error: &Error) -> bool {
+    matches!(error, Error::Uncertain(_)) || error.refusal() == Some(Refusal::Throttled)
 }
 
 fn advance_release(release: &Release, step: &mut ReleaseStep, outcome: Result<Reply, Error>) -> Next {

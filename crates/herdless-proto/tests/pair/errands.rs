@@ -9,7 +9,7 @@ use herdless_core::{
 };
 use herdless_memory::Tree;
 
-use crate::harness::{OTHER, Seen, Torn, World, path};
+use crate::harness::{OTHER, Seen, THIRD, TIMEOUT, Torn, World, path};
 use crate::requests::*;
 
 /// A client with a place in a queue, `/q/n-0000000000`.
@@ -296,9 +296,101 @@ fn a_server_that_hangs_up_on_an_unknown_operation_is_asked_it_once() {
     assert_eq!(world.when(&Seen::Suspended).len(), 1);
 }
 
+/// What a server says that has not carried the request out but may next time, or that does not know what has become of it.
+fn passing() -> [Error; 2] {
+    [Refusal::Throttled.into(), Error::Uncertain(-1)]
+}
+
+#[test]
+fn what_the_server_is_too_busy_for_goes_on_after_a_pause() {
+    for error in passing() {
+        for hand_over in [false, true] {
+            let (mut world, mine) = placed();
+            let mut refusals = vec![error.clone()];
+            world.script.request = Some(Box::new(move |_| refusals.pop().map(Err)));
+            let token = world.submit(release(&mine, hand_over));
+            world.settle();
+            assert_eq!(world.outcome(token), None, "nothing is sent again at once");
+            assert_eq!(world.served.len(), 1);
+            world.advance(TIMEOUT / 6 + THIRD / 10);
+            let act = if hand_over { "multi" } else { "delete" };
+            assert_eq!(world.outcome(token), Some(Ok(Reply::Released(true))));
+            assert_eq!(world.served[1..], ["settle", "exists", act]);
+            assert_eq!(owner(&world), None);
+        }
+    }
+}
+
+/// A guard's node that stayed would keep everybody out for the life of a healthy session.
+#[test]
+fn no_step_of_an_errand_ends_it_because_the_server_is_too_busy() {
+    for error in passing() {
+        for refused in 0..6 {
+            let (mut world, mine) = placed();
+            let (mut nth, error) = (0, error.clone());
+            world.script.request = Some(Box::new(move |_| {
+                nth += 1;
+                (nth == refused + 1).then(|| Err(error.clone()))
+            }));
+            let found = world.submit(find("/q/n-", "me"));
+            world.advance(TIMEOUT);
+            assert_eq!(world.outcome(found), Some(Ok(Reply::Found(Some(mine.clone())))), "refused: {refused}");
+            let released = world.submit(release_of_what_may_be_gone(&mine, true));
+            world.advance(TIMEOUT);
+            assert_eq!(world.outcome(released), Some(Ok(Reply::Released(true))), "refused: {refused}");
+            assert_eq!(owner(&world), None);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_stays_too_busy_is_asked_one_thing_for_each_pause() {
+    const NODES: usize = 5;
+    const PAUSES: usize = 12;
+    let mut world = World::new();
+    world.other(node("/q")).unwrap();
+    let places: Vec<_> = (0..NODES).map(|_| made(&mut world, place("/q/n-", "me"))).collect();
+    world.forget();
+    world.script.request = Some(Box::new(|_| Some(Err(Refusal::Throttled.into()))));
+    let tokens: Vec<_> = places.iter().map(|place| world.submit(release(place, false))).collect();
+    world.advance(TIMEOUT / 6 * PAUSES as u32);
+    let asked = world.served.iter().filter(|name| *name != "ping").count() - NODES;
+    assert!((PAUSES - 2..=PAUSES).contains(&asked), "{asked}: {:?}", world.served);
+    assert!(tokens.iter().all(|token| world.outcome(*token).is_none()));
+    // It has time again: all goes on, and nothing is left.
+    world.script.request = None;
+    world.advance(TIMEOUT / 6);
+    assert!(tokens.iter().all(|token| world.outcome(*token) == Some(Ok(Reply::Released(true)))));
+    assert_eq!(world.tree.stat(&path("/q")).unwrap().num_children, 0);
+}
+
+#[test]
+fn what_the_server_was_too_busy_for_goes_on_at_once_on_the_next_connection() {
+    let (mut world, mine) = placed();
+    world.script.request = Some(Box::new(|_| Some(Err(Refusal::Throttled.into()))));
+    let token = world.submit(release(&mine, false));
+    world.settle();
+    world.script.request = None;
+    world.cut();
+    world.settle();
+    assert_eq!(world.outcome(token), Some(Ok(Reply::Released(true))));
+}
+
+#[test]
+fn what_the_server_is_too_busy_for_ends_with_its_session() {
+    let (mut world, mine) = placed();
+    world.script.request = Some(Box::new(|_| Some(Err(Refusal::Throttled.into()))));
+    let token = world.submit(release(&mine, false));
+    world.settle();
+    world.expire();
+    world.cut();
+    world.settle();
+    assert_eq!(world.outcome(token), Some(Err(Error::SessionExpired)));
+}
+
 #[test]
 fn a_search_says_not_found_only_when_that_is_certain() {
-    for (refusal, certain) in [(Refusal::NoNode, true), (Refusal::NoAuth, true), (Refusal::Throttled, false)] {
+    for (refusal, certain) in [(Refusal::NoNode, true), (Refusal::NoAuth, true), (Refusal::BadArguments, false)] {
         let (mut world, _) = placed();
         world.script.request =
             Some(Box::new(move |request| matches!(request, Request::GetData(_)).then_some(Err(refusal.into()))));

@@ -16,16 +16,17 @@ impl<T: Clone, W: Clone + Default> Machine<T, W> {
     /// When [`handle_timeout`](Self::handle_timeout) is due. It changes with every other call; a deadline that was
     /// given earlier and is now too early does no harm.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.link_deadline().into_iter().chain(self.overdue_at).min()
+        self.link_deadline().into_iter().chain(self.overdue_at).chain(self.resumption_deadline()).min()
     }
 
     /// Does what is due: a ping, the end of a connection that is silent, the end of a session that no server has
-    /// confirmed in time, the end of a request's patience.
+    /// confirmed in time, the end of a request's patience, clean-up that the server had put off.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.overdue_at.is_some_and(|at| now >= at) {
             self.tell_overdue(now);
         }
         self.do_due(now);
+        self.resume_errands(now);
     }
 
     fn tell_overdue(&mut self, now: Instant) {

@@ -26,6 +26,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         };
         match errand.advance(session, &mut self.lists_ephemerals, outcome) {
             Next::Step => self.send_step(now, key),
+            Next::Later => self.put_off(now, key),
             Next::Done(outcome) => self.end_errand(now, key, outcome),
         }
     }
