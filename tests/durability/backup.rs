@@ -1,13 +1,36 @@
 //! Backups of a running server.
 
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use herdless::server::{Server, StoreError, restore};
 use herdless::{ClientExt, CreateMode, NodePath};
 
 use super::history;
-use crate::support::connector;
 use crate::support::process::Scratch;
+use crate::support::{FakeDisk, connector, until};
+
+/// A server with more on this disk than its database keeps in memory: a backup has to read it.
+async fn server(disk: &Arc<FakeDisk>) -> Server {
+    let server = Server::builder().disk(disk.clone()).bind("127.0.0.1:0").await.unwrap();
+    let client = connector(&server.address().to_string()).connect().await.unwrap();
+    for number in 0..24 {
+        let path = NodePath::parse(&format!("/large{number}")).unwrap();
+        client.create(&path, vec![b'x'; 900_000], CreateMode::Persistent).await.unwrap();
+    }
+    server
+}
+
+/// Begins a backup that comes no further than to its first read, and does not wait for it.
+async fn begin(server: &Server, disk: &Arc<FakeDisk>, file: &Path) {
+    disk.let_reads_wait(true);
+    tokio::select! {
+        written = server.backup(file) => panic!("{written:?} without a read"),
+        () = until("the read", async || (disk.reads_waiting() > 0).then_some(())) => {}
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_is_one_consistent_state_and_holds_what_was_acknowledged_before() {
@@ -67,4 +90,19 @@ async fn a_backup_is_restored_to_where_there_is_nothing_and_only_if_it_is_whole(
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let nothing = server.backup(scratch.file("nothing")).await.unwrap_err();
     assert!(nothing.to_string().contains("keeps nothing on disk"), "{nothing}");
+}
+
+/// Whoever is started on the disk after a shutdown has it alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_has_ended_has_no_backup_left_at_its_disk() {
+    let (scratch, disk) = (Scratch::new("backup-at-the-end"), FakeDisk::new());
+    let server = server(&disk).await;
+    let file = scratch.file("backup");
+    begin(&server, &disk, &file).await;
+    let mut ending = tokio::spawn(server.shutdown());
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut ending).await;
+    assert!(early.is_err(), "it has ended, and its disk is being read");
+    disk.let_reads_wait(false);
+    assert!(ending.await.unwrap().is_none());
+    assert_eq!(Arc::strong_count(&disk), 1, "somebody has the disk");
 }

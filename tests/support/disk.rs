@@ -19,7 +19,7 @@ const EIO: i32 = 5;
 #[derive(Debug, Default)]
 pub(crate) struct FakeDisk {
     inner: Mutex<Inner>,
-    synced: Condvar,
+    released: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +38,8 @@ struct Inner {
     room: Option<usize>,
     syncs_wait: bool,
     syncs_waiting: usize,
+    reads_wait: bool,
+    reads_waiting: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ impl FakeDisk {
     pub(crate) fn of(bytes: Vec<u8>) -> Arc<Self> {
         let blocks = (0..(bytes.len() as u64).div_ceil(BLOCK)).collect();
         let inner = Inner { origin: bytes.clone(), bytes, blocks, ..Inner::default() };
-        Arc::new(Self { inner: Mutex::new(inner), synced: Condvar::new() })
+        Arc::new(Self { inner: Mutex::new(inner), released: Condvar::new() })
     }
 
     /// How many writes and syncs there were.
@@ -108,12 +110,23 @@ impl FakeDisk {
     /// Whether a sync takes until this is taken back.
     pub(crate) fn let_syncs_wait(&self, wait: bool) {
         self.inner().syncs_wait = wait;
-        self.synced.notify_all();
+        self.released.notify_all();
     }
 
     /// How many syncs are under way.
     pub(crate) fn syncs_waiting(&self) -> usize {
         self.inner().syncs_waiting
+    }
+
+    /// Whether a read takes until this is taken back.
+    pub(crate) fn let_reads_wait(&self, wait: bool) {
+        self.inner().reads_wait = wait;
+        self.released.notify_all();
+    }
+
+    /// How many reads are under way.
+    pub(crate) fn reads_waiting(&self) -> usize {
+        self.inner().reads_waiting
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -177,7 +190,10 @@ impl Disk for FakeDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let inner = self.inner();
+        let mut inner = self.inner();
+        inner.reads_waiting += 1;
+        inner = self.released.wait_while(inner, |inner| inner.reads_wait).unwrap();
+        inner.reads_waiting -= 1;
         let end = offset as usize + out.len();
         let part = inner.bytes.get(offset as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(part);
@@ -195,7 +211,7 @@ impl Disk for FakeDisk {
     fn sync(&self) -> io::Result<()> {
         let mut inner = self.inner();
         inner.syncs_waiting += 1;
-        inner = self.synced.wait_while(inner, |inner| inner.syncs_wait).unwrap();
+        inner = self.released.wait_while(inner, |inner| inner.syncs_wait).unwrap();
         inner.syncs_waiting -= 1;
         inner.run(Operation::Sync)
     }

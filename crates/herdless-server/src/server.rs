@@ -68,7 +68,7 @@ impl Server {
 
     /// Ends the server: it stops listening, carries out what has arrived, sends the replies, closes every connection, writes
     /// what is not on disk yet, and is gone when this returns: what it returns is why not all is on disk. A client that neither
-    /// takes its replies nor closes its side is left after a second.
+    /// takes its replies nor closes its side is left after a second; a [`backup`](Self::backup) that is not whole is given up.
     ///
     /// # Cancel safety
     ///
@@ -121,11 +121,12 @@ impl Server {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not end the writing. The file has its name once it is whole.
+    /// Dropping the future does not end the writing; the end of the server does. The file has its name once it is whole.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]: there is such a file already, or it cannot be written; the server keeps nothing on disk, or has failed.
+    /// [`StoreError`]: there is such a file already, or it cannot be written; the server keeps nothing on disk, or has failed
+    /// or ended meanwhile.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<(), StoreError> {
         let path = path.as_ref().to_owned();
         let Some(database) = self.shared.state.with(|state| state.database()) else {
@@ -134,8 +135,14 @@ impl Server {
         };
         let (done, backed_up) = oneshot::channel();
         let writing = std::thread::Builder::new().name("herdless-backup".into());
-        // Whoever asked may be gone.
-        let write = move || drop(done.send(store::back_up(&database, &path)));
+        let shared = self.shared.clone();
+        let write = move || {
+            let written = store::back_up(&database, &path, || shared.is_ending());
+            // Whoever is told that it is over finds nobody at the store.
+            drop(database);
+            // Whoever asked may be gone.
+            let _ = done.send(written);
+        };
         writing.spawn(write).map_err(StoreError::Io)?;
         backed_up.await.unwrap_or_else(|_| Err(StoreError::Damaged("reading it failed".into())))
     }

@@ -11,8 +11,8 @@ use super::directory::{Directory, make_file};
 use super::disk::Disk;
 use super::{StoreError, open_existing};
 
-/// Writes what was last committed to a new file, while the store goes on.
-pub(crate) fn back_up(database: &redb::Database, path: &Path) -> Result<(), StoreError> {
+/// Writes what was last committed to a new file, while the store goes on, and until it `is_ending`.
+pub(crate) fn back_up(database: &redb::Database, path: &Path, is_ending: impl Fn() -> bool) -> Result<(), StoreError> {
     // As of now: the transaction goes on to see what it sees, whatever is committed meanwhile.
     let snapshot = database.begin_read().map_err(super::error::from_database)?;
     let at = |source| StoreError::Directory { path: path.to_owned(), source };
@@ -21,7 +21,12 @@ pub(crate) fn back_up(database: &redb::Database, path: &Path) -> Result<(), Stor
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
-    make_file(unfinished.as_ref(), path, |disk| copy(&snapshot, disk))
+    // The end of a server waits for it.
+    let goes_on = || match is_ending() {
+        true => Err(at(io::Error::new(io::ErrorKind::Interrupted, "the server has ended meanwhile"))),
+        false => Ok(()),
+    };
+    make_file(unfinished.as_ref(), path, |disk| copy(&snapshot, disk, goes_on))
 }
 
 /// Writes all of a data directory to one new file, as [`Server::backup`](crate::Server::backup) does while the server goes on: this is
@@ -34,7 +39,7 @@ pub(crate) fn back_up(database: &redb::Database, path: &Path) -> Result<(), Stor
 pub fn backup(directory: impl AsRef<Path>, file: impl AsRef<Path>) -> Result<(), StoreError> {
     let source = Directory::lock_store(directory.as_ref())?;
     let (database, _) = open_existing(source.open()?)?;
-    back_up(&database.shared(), file.as_ref())?;
+    back_up(&database.shared(), file.as_ref(), || false)?;
     database.close()
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 
 use herdless_core::{NodePath, SessionId, Zxid};
 use herdless_memory::{NodeRecord, Tree};
@@ -54,15 +55,17 @@ pub(crate) struct Loaded {
 #[derive(Debug)]
 pub(crate) struct Database {
     redb: Arc<redb::Database>,
+    /// Tells that nobody has it open any more, by an error.
+    closed: Receiver<()>,
     state: StoreState,
 }
 
 impl Database {
     /// Makes a store of what `all` tells.
     pub(super) fn create(disk: Arc<dyn Disk>, all: &Batch) -> Result<Self, StoreError> {
-        let redb = open(disk)?;
+        let (redb, closed) = open(disk)?;
         let state = StoreState { zxid: all.zxid, is_behind: false, digest: 0 };
-        let mut database = Self { redb, state };
+        let mut database = Self { redb, closed, state };
         database.transaction(|transaction, _| {
             let mut meta = transaction.open_table(META).map_err(from_database)?;
             meta.insert(FORMAT_KEY, &FORMAT.to_be_bytes()[..]).map_err(from_database)?;
@@ -88,18 +91,28 @@ impl Database {
             // It would be made into a database.
             return Ok(None);
         }
-        let redb = open(disk)?;
+        let (redb, closed) = open(disk)?;
         let transaction = redb.begin_read().map_err(from_database)?;
         let state = state_of(&transaction)?;
         let (nodes, sessions) = tables(&transaction)?;
         let loaded = load(&state, &nodes, &sessions)?;
         drop(transaction);
-        Ok(Some((Self { redb, state }, loaded)))
+        Ok(Some((Self { redb, closed, state }, loaded)))
     }
 
-    /// Closes it in order, unless somebody else is still reading: then it is closed after that.
+    /// Closes it in order. While somebody else is still reading, this waits: whoever is the last writes what is to be written at
+    /// the end, and only after that may somebody else have the disk.
     pub(super) fn close(self) -> Result<(), StoreError> {
-        Arc::into_inner(self.redb).map_or(Ok(()), |redb| redb.close().map_err(from_database))
+        let closed = Arc::into_inner(self.redb).map_or(Ok(()), |redb| redb.close().map_err(from_database));
+        // Nothing is ever sent.
+        let _ = self.closed.recv();
+        closed
+    }
+
+    /// Gives it up after an error, by which nothing more is written. It waits as [`close`](Self::close) does.
+    pub(super) fn leave(self) {
+        drop(self.redb);
+        let _ = self.closed.recv();
     }
 
     /// The last commit.
@@ -163,9 +176,11 @@ impl Database {
     }
 }
 
-fn open(disk: Arc<dyn Disk>) -> Result<Arc<redb::Database>, StoreError> {
-    let opened = redb::Builder::new().set_cache_size(CACHE).create_with_backend(Backend(disk));
-    opened.map(Arc::new).map_err(from_database)
+fn open(disk: Arc<dyn Disk>) -> Result<(Arc<redb::Database>, Receiver<()>), StoreError> {
+    let (open, closed) = mpsc::channel();
+    let backend = Backend { disk, _open: open };
+    let opened = redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend).map_err(from_database)?;
+    Ok((Arc::new(opened), closed))
 }
 
 fn write(transaction: &WriteTransaction, batch: &Batch, digest: &mut u128) -> Result<(), StoreError> {
@@ -268,11 +283,15 @@ fn load(state: &StoreState, nodes: &Nodes, sessions: &Sessions) -> Result<Loaded
     Ok(Loaded { tree, sessions: read })
 }
 
-/// Writes what a transaction sees to another disk. What is begun from there is taken to be behind.
-pub(super) fn copy(snapshot: &ReadTransaction, disk: Arc<dyn Disk>) -> Result<(), StoreError> {
+/// Writes what a transaction sees to another disk, as long as it `goes_on`. What is begun from there is taken to be behind.
+pub(super) fn copy(
+    snapshot: &ReadTransaction,
+    disk: Arc<dyn Disk>,
+    goes_on: impl Fn() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let state = StoreState { is_behind: true, ..state_of(snapshot)? };
     let (nodes, sessions) = tables(snapshot)?;
-    let copy = open(disk)?;
+    let (copy, _) = open(disk)?;
     let transaction = copy.begin_write().map_err(from_database)?;
     {
         let mut meta = transaction.open_table(META).map_err(from_database)?;
@@ -280,11 +299,13 @@ pub(super) fn copy(snapshot: &ReadTransaction, disk: Arc<dyn Disk>) -> Result<()
         meta.insert(STATE_KEY, write_state(&state).as_slice()).map_err(from_database)?;
         let mut copied = transaction.open_table(NODES).map_err(from_database)?;
         for entry in nodes.iter().map_err(from_database)? {
+            goes_on()?;
             let (path, node) = entry.map_err(from_database)?;
             copied.insert(path.value(), node.value()).map_err(from_database)?;
         }
         let mut copied = transaction.open_table(SESSIONS).map_err(from_database)?;
         for entry in sessions.iter().map_err(from_database)? {
+            goes_on()?;
             let (id, session) = entry.map_err(from_database)?;
             copied.insert(id.value(), session.value()).map_err(from_database)?;
         }

@@ -15,11 +15,11 @@ const FILE: &str = "herdless.redb";
 /// The same while it is made, so that one that was not finished is never taken for a store.
 const UNFINISHED: &str = "herdless.redb.new";
 
-/// A directory that is ours as long as this lives.
+/// A directory that is ours as long as this lives, or a disk that was opened there.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Directory {
@@ -40,7 +40,7 @@ impl Directory {
         let lock = path.join(LOCK);
         let file = private().open(&lock).map_err(at(&lock))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock: Arc::new(file) }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
             Err(TryLockError::Error(error)) => Err(at(&lock)(error)),
         }
@@ -87,7 +87,9 @@ impl Directory {
     /// The file of the store that is there.
     pub(super) fn open(&self) -> Result<Arc<dyn Disk>, StoreError> {
         let file = self.path.join(FILE);
-        let opened = private().open(&file).and_then(FileDisk::new);
+        // Whoever has the store open after us, such as a backup, writes to it at its end.
+        let lock = Some(self.lock.clone());
+        let opened = private().open(&file).and_then(|opened| FileDisk::new(opened, lock));
         Ok(Arc::new(opened.map_err(|source| StoreError::Directory { path: file, source })?))
     }
 
@@ -109,7 +111,7 @@ pub(super) fn make_file(
 ) -> Result<(), StoreError> {
     let at = |source| StoreError::Directory { path: path.to_owned(), source };
     let file = private().truncate(true).open(unfinished).map_err(at)?;
-    let disk = Arc::new(FileDisk::new(file).map_err(at)?);
+    let disk = Arc::new(FileDisk::new(file, None).map_err(at)?);
     fill(disk.clone())?;
     disk.sync().map_err(at)?;
     fs::rename(unfinished, path).map_err(at)?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -50,58 +51,66 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
 
 /// A file of the system.
 #[derive(Debug)]
-pub(super) struct FileDisk(FileBackend);
+pub(super) struct FileDisk {
+    file: FileBackend,
+    /// What keeps others from the file, for as long as anybody may write to it.
+    _lock: Option<Arc<File>>,
+}
 
 impl FileDisk {
-    pub(super) fn new(file: File) -> io::Result<Self> {
-        FileBackend::new(file).map(Self).map_err(io::Error::other)
+    pub(super) fn new(file: File, lock: Option<Arc<File>>) -> io::Result<Self> {
+        Ok(Self { file: FileBackend::new(file).map_err(io::Error::other)?, _lock: lock })
     }
 }
 
 impl Disk for FileDisk {
     fn length(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.file.read(offset, out)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.file.write(offset, data)
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 }
 
 /// A disk as the database takes it. It is locked by other means, and outlives the database, which may be opened again.
 #[derive(Debug)]
-pub(super) struct Backend(pub(super) Arc<dyn Disk>);
+pub(super) struct Backend {
+    pub(super) disk: Arc<dyn Disk>,
+    /// Dropped with the database, once that has written the last of it.
+    pub(super) _open: Sender<()>,
+}
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.0.length()
+        self.disk.length()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        self.disk.read(offset, out)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_length(length)
+        self.disk.set_length(length)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.disk.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.disk.write(offset, data)
     }
 }

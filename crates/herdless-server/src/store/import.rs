@@ -136,6 +136,20 @@ mod tests {
         assert!(loaded.tree.record(&path("/mine")).is_none());
     }
 
+    /// Somebody reads it still, as a backup does that has outlived its server.
+    #[test]
+    fn a_directory_is_locked_as_long_as_its_store_is_open() {
+        let scratch = Scratch::new("open");
+        let open = || Store::open(&Place::Directory(scratch.0.clone()), Durability::Durable, Zxid(1));
+        let (store, _) = open().unwrap();
+        let reader = store.database.shared();
+        drop(store);
+        let error = open().unwrap_err();
+        assert!(matches!(error, StoreError::Locked(_)), "{error}");
+        drop(reader);
+        open().unwrap();
+    }
+
     #[test]
     fn what_was_not_finished_is_no_store_and_what_was_is_left_alone() {
         let scratch = Scratch::new("again");

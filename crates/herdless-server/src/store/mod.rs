@@ -54,13 +54,12 @@ pub(crate) enum Place {
     Disk(Arc<dyn Disk>),
 }
 
-/// An open store, and what holds its place.
+/// An open store.
 #[derive(Debug)]
 pub(crate) struct Store {
     database: Database,
     disk: Arc<dyn Disk>,
     durability: Durability,
-    _directory: Option<Directory>,
 }
 
 /// Opens the store, which is made where there is none with `first` as its first change. It is read on a thread of its own.
@@ -88,21 +87,17 @@ impl Store {
             let changes = tree.take_changes();
             Batch { zxid: changes.zxid, nodes: changes.nodes, sessions: Vec::new() }
         };
-        let (directory, disk) = match place {
-            Place::Directory(path) => {
-                let directory = Directory::lock(path)?;
-                let disk = directory.disk(all)?;
-                (Some(directory), disk)
-            }
+        let disk = match place {
+            Place::Directory(path) => Directory::lock(path)?.disk(all)?,
             Place::Disk(disk) => {
                 if disk.length()? == 0 {
                     Database::create(disk.clone(), &all())?.close()?;
                 }
-                (None, disk.clone())
+                disk.clone()
             }
         };
         let (database, mut loaded) = open_existing(disk.clone())?;
-        let mut store = Self { database, disk, durability, _directory: directory };
+        let mut store = Self { database, disk, durability };
         store.begin(&mut loaded, first)?;
         Ok((store, loaded))
     }

@@ -72,7 +72,15 @@ fn run(mut store: Store, shared: &Shared) {
         }
     }
     let mut report = Report(shared, None);
-    report.1 = store.serve(shared).and_then(|()| store.database.close()).err();
+    match store.serve(shared) {
+        Ok(()) => report.1 = store.database.close().err(),
+        Err(error) => {
+            report.1 = Some(error);
+            // Before anybody is waited for: it is what ends a backup.
+            drop(report);
+            store.database.leave();
+        }
+    }
 }
 
 impl Store {
