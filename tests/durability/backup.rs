@@ -10,7 +10,7 @@ use herdless::{ClientExt, CreateMode, NodePath};
 
 use super::history;
 use crate::support::process::Scratch;
-use crate::support::{FakeDisk, connector, until};
+use crate::support::{FakeDisk, GENEROUS, connector, until};
 
 /// A server with more on this disk than its database keeps in memory: a backup has to read it.
 async fn server(disk: &Arc<FakeDisk>) -> Server {
@@ -105,4 +105,19 @@ async fn a_server_that_has_ended_has_no_backup_left_at_its_disk() {
     disk.let_reads_wait(false);
     assert!(ending.await.unwrap().is_none());
     assert_eq!(Arc::strong_count(&disk), 1, "somebody has the disk");
+    // The backup was whole, or is no more.
+    assert!(!scratch.file("backup.unfinished").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_a_backup_is_written_to_is_not_taken_for_another() {
+    let (scratch, disk) = (Scratch::new("backup-twice"), FakeDisk::new());
+    let server = server(&disk).await;
+    let file = scratch.file("backup");
+    begin(&server, &disk, &file).await;
+    let second = tokio::time::timeout(GENEROUS, server.backup(&file)).await.expect("an answer").unwrap_err();
+    assert!(second.to_string().contains("another backup is being written"), "{second}");
+    disk.let_reads_wait(false);
+    until("the backup", async || file.exists().then_some(())).await;
+    restore(&file, scratch.file("restored")).unwrap();
 }

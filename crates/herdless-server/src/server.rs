@@ -121,12 +121,14 @@ impl Server {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not end the writing; the end of the server does. The file has its name once it is whole.
+    /// Dropping the future does not end the writing; the end of the server does. The file has its name once it is whole: until
+    /// then it is called as that with `.unfinished` behind it, and is removed if it does not come to that. What a process
+    /// leaves that is killed is written over by the next backup of that name.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]: there is such a file already, or it cannot be written; the server keeps nothing on disk, or has failed
-    /// or ended meanwhile.
+    /// [`StoreError`]: there is such a file already, another backup is being written to it, or it cannot be written; the
+    /// server keeps nothing on disk, or has failed or ended meanwhile.
     pub async fn backup(&self, path: impl AsRef<Path>) -> Result<(), StoreError> {
         let path = path.as_ref().to_owned();
         let Some(database) = self.shared.state.with(|state| state.database()) else {

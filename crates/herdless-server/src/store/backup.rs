@@ -1,6 +1,6 @@
 //! One file that has all of a store.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -16,9 +16,6 @@ pub(crate) fn back_up(database: &redb::Database, path: &Path, is_ending: impl Fn
     // As of now: the transaction goes on to see what it sees, whatever is committed meanwhile.
     let snapshot = database.begin_read().map_err(super::error::from_database)?;
     let at = |source| StoreError::Directory { path: path.to_owned(), source };
-    if fs::exists(path).map_err(at)? {
-        return Err(at(io::ErrorKind::AlreadyExists.into()));
-    }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
     // The end of a server waits for it.
@@ -34,8 +31,8 @@ pub(crate) fn back_up(database: &redb::Database, path: &Path, is_ending: impl Fn
 ///
 /// # Errors
 ///
-/// [`StoreError`]: there is no store in the directory, a server has it, or it is damaged; there is such a file already, or it
-/// cannot be written.
+/// [`StoreError`]: there is no store in the directory, a server has it, or it is damaged; there is such a file already,
+/// another backup is being written to it, or it cannot be written.
 pub fn backup(directory: impl AsRef<Path>, file: impl AsRef<Path>) -> Result<(), StoreError> {
     let source = Directory::lock_store(directory.as_ref())?;
     let (database, _) = open_existing(source.open()?)?;

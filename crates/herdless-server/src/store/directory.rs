@@ -103,18 +103,77 @@ impl Directory {
     }
 }
 
-/// Fills a file under another name, and gives it its own once all of it is on disk.
+/// A file under another name than its own, for as long as that is not whole: it is removed when this is dropped.
+struct Unfinished<'a> {
+    name: &'a Path,
+    disk: Arc<FileDisk>,
+    is_finished: bool,
+}
+
+impl<'a> Unfinished<'a> {
+    /// Only who has the lock of the file under this name writes to it, renames or removes it. What a process has left that was
+    /// killed is locked by nobody, and is taken.
+    fn take(name: &'a Path) -> io::Result<Self> {
+        let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "another backup is being written to it");
+        let file = private().open(name)?;
+        match file.try_lock() {
+            Ok(()) if is_named(&file, name)? => {}
+            Ok(()) | Err(TryLockError::WouldBlock) => return Err(busy()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // With the file goes the lock.
+        let disk = Arc::new(FileDisk::new(file, None)?);
+        Ok(Self { name, disk, is_finished: false })
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    /// As long as the lock is held. What cannot be removed is taken by the next one.
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let _ = fs::remove_file(self.name);
+        }
+    }
+}
+
+/// Whether this is the file of that name still: whoever had the lock before us may have renamed or removed it.
+#[cfg(unix)]
+fn is_named(file: &File, name: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = file.metadata()?;
+    match fs::metadata(name) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Not to be found out here. One that was renamed has its own name, which is looked at before anything is written, and one that
+/// was removed cannot be renamed.
+#[cfg(not(unix))]
+fn is_named(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Fills a file under another name, and gives it its own once all of it is on disk. Where that fails nothing is left, and where
+/// there is one already it stays.
 pub(super) fn make_file(
     unfinished: &Path,
     path: &Path,
     fill: impl FnOnce(Arc<dyn Disk>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let at = |source| StoreError::Directory { path: path.to_owned(), source };
-    let file = private().truncate(true).open(unfinished).map_err(at)?;
-    let disk = Arc::new(FileDisk::new(file, None).map_err(at)?);
-    fill(disk.clone())?;
-    disk.sync().map_err(at)?;
-    fs::rename(unfinished, path).map_err(at)?;
+    let taken = Unfinished::take(unfinished);
+    let mut unfinished = taken.map_err(|source| StoreError::Directory { path: unfinished.to_owned(), source })?;
+    // Only now: whoever had the lock before us may have just made it.
+    if fs::exists(path).map_err(at)? {
+        return Err(at(io::ErrorKind::AlreadyExists.into()));
+    }
+    unfinished.disk.set_length(0).map_err(at)?;
+    fill(unfinished.disk.clone())?;
+    unfinished.disk.sync().map_err(at)?;
+    fs::rename(unfinished.name, path).map_err(at)?;
+    unfinished.is_finished = true;
     sync_parent(path).map_err(at)
 }
 
@@ -134,4 +193,54 @@ fn sync_parent(path: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     if cfg!(unix) { File::open(parent)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, process};
+
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = env::temp_dir().join(format!("herdless-directory-{name}-{}", process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    /// It would hold what room there is.
+    #[test]
+    fn a_file_that_could_not_be_filled_leaves_nothing() {
+        let scratch = scratch("full");
+        let (unfinished, file) = (scratch.join("file.unfinished"), scratch.join("file"));
+        // What a process has left that was killed is no matter.
+        fs::write(&unfinished, "more than what is written now").unwrap();
+        let error = make_file(&unfinished, &file, |disk| {
+            disk.write(0, b"half")?;
+            Err(StoreError::Full(io::ErrorKind::StorageFull.into()))
+        });
+        assert!(error.unwrap_err().is_full());
+        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+        fs::write(&unfinished, "more than what is written now").unwrap();
+        make_file(&unfinished, &file, |disk| Ok(disk.write(0, b"all")?)).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"all");
+        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 1);
+        fs::remove_dir_all(scratch).unwrap();
+    }
+
+    #[test]
+    fn a_file_has_one_writer_and_is_never_written_over() {
+        let scratch = scratch("twice");
+        let (unfinished, file) = (scratch.join("file.unfinished"), scratch.join("file"));
+        let again = || make_file(&unfinished, &file, |disk| Ok(disk.write(0, b"second")?)).unwrap_err().to_string();
+        make_file(&unfinished, &file, |disk| {
+            assert!(again().contains("another backup is being written"), "{}", again());
+            Ok(disk.write(0, b"first")?)
+        })
+        .unwrap();
+        assert!(again().contains("exists"), "{}", again());
+        assert_eq!(fs::read(&file).unwrap(), b"first");
+        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 1);
+        fs::remove_dir_all(scratch).unwrap();
+    }
 }
