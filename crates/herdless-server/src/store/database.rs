@@ -36,6 +36,9 @@ const CACHE: usize = 16 << 20;
 /// How much room there has to be before changes are accepted again, in bytes.
 const ENOUGH: usize = 4 << 20;
 
+/// For how many sessions room is made before they are read.
+const MOST_AT_ONCE: u64 = 1 << 16;
+
 /// What one commit writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
@@ -244,7 +247,9 @@ fn tables(transaction: &ReadTransaction) -> Result<(Nodes, Sessions), StoreError
 
 fn load(state: &StoreState, nodes: &Nodes, sessions: &Sessions) -> Result<Loaded, StoreError> {
     let (mut digest, mut scratch) = (0_u128, Vec::new());
-    let mut read = Vec::with_capacity(usize::try_from(sessions.len().map_err(from_database)?).unwrap_or(0));
+    // The file says how many there are, and a file may be damaged.
+    let count = sessions.len().map_err(from_database)?.min(MOST_AT_ONCE);
+    let mut read = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     for entry in sessions.iter().map_err(from_database)? {
         let (id, record) = entry.map_err(from_database)?;
         let session = read_session(record.value()).map_err(|Unreadable| damaged("a session cannot be read"))?;

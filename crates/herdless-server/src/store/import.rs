@@ -136,6 +136,29 @@ mod tests {
         assert!(loaded.tree.record(&path("/mine")).is_none());
     }
 
+    /// The database believes what the file says of it.
+    #[test]
+    fn no_room_is_made_for_more_sessions_than_there_are() {
+        const COUNT: i64 = 51_713;
+        let scratch = Scratch::new("count");
+        let sessions = (1..=COUNT).map(|id| (SessionId(id), TIMEOUT, [3; 16]));
+        import(Tree::new(Zxid(1)), sessions, &scratch.0).unwrap();
+        let file = scratch.0.join("herdless.redb");
+        let mut bytes = fs::read(&file).unwrap();
+        let places: Vec<_> =
+            (0..bytes.len() - 8).filter(|place| bytes[*place..place + 8] == COUNT.to_le_bytes()).collect();
+        assert!(!places.is_empty(), "the number is written in another way");
+        for place in places {
+            bytes[place..place + 8].copy_from_slice(&(1_u64 << 44).to_le_bytes());
+        }
+        fs::write(&file, bytes).unwrap();
+        // It is refused or read: what was committed is there.
+        match Store::open(&Place::Directory(scratch.0.clone()), Durability::Durable, Zxid(1)) {
+            Ok((_store, loaded)) => assert_eq!(loaded.sessions.len(), COUNT as usize),
+            Err(error) => assert!(matches!(error, StoreError::Damaged(_)), "{error}"),
+        }
+    }
+
     /// Somebody reads it still, as a backup does that has outlived its server.
     #[test]
     fn a_directory_is_locked_as_long_as_its_store_is_open() {
