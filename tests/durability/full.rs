@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use herdless::server::{Durability, Server};
+use herdless::server::{Durability, Server, StoreError};
 use herdless::{Client, ClientExt, CreateMode, Error, NodePath, Refusal, TokioClient, Version};
 
 use super::history;
+use crate::support::process::Scratch;
 use crate::support::{FakeDisk, Raw, connector, until};
 
 fn path(path: &str) -> NodePath {
@@ -70,6 +71,28 @@ async fn changes_are_refused_until_there_is_room() {
     let client = connector(&server.address().to_string()).connect().await.unwrap();
     let (_, stat) = client.get(&path("/history")).await.unwrap();
     assert!(stat.version >= 52);
+}
+
+/// All that was acknowledged is on disk, so there is nothing to complain of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_disk_is_full_ends_in_order() {
+    let disk = FakeDisk::new();
+    let server = Server::builder().disk(disk.clone()).bind("127.0.0.1:0").await.unwrap();
+    let client = connector(&server.address().to_string()).connect().await.unwrap();
+    history::begin(&client).await.unwrap();
+    disk.fill_up();
+    let told = fill(&client).await;
+    until_read_only(&client).await;
+    // A handle that has failed is not one whose store is damaged.
+    let scratch = Scratch::new("full");
+    if let Err(error) = server.backup(scratch.file("backup")).await {
+        assert!(matches!(error, StoreError::Io(_) | StoreError::Full(_)), "{error}");
+    }
+    let failure = server.shutdown().await;
+    assert!(failure.is_none(), "{failure:?}");
+    let server = Server::builder().disk(FakeDisk::of(disk.synced_only())).bind("127.0.0.1:0").await.unwrap();
+    let client = connector(&server.address().to_string()).connect().await.unwrap();
+    assert_eq!(fillers(&client).await, told);
 }
 
 /// It has told of its changes, so it keeps them.

@@ -67,6 +67,8 @@ pub(super) fn from_database(error: impl Into<redb::Error>) -> StoreError {
             StoreError::Damaged(error.to_string())
         }
         redb::Error::Io(error) => error.into(),
+        // Whoever had that one was told which.
+        redb::Error::PreviousIo => StoreError::Io(io::Error::other("it has failed before, and was not opened anew")),
         error => StoreError::Damaged(error.to_string()),
     }
 }

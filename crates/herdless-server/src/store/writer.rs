@@ -73,7 +73,8 @@ fn run(mut store: Store, shared: &Shared) {
     }
     let mut report = Report(shared, None);
     match store.serve(shared) {
-        Ok(()) => report.1 = store.database.close().err(),
+        Ok(End::InOrder) => report.1 = store.database.close().err(),
+        Ok(End::Full) => store.database.leave(),
         Err(error) => {
             report.1 = Some(error);
             // Before anybody is waited for: it is what ends a backup.
@@ -83,8 +84,15 @@ fn run(mut store: Store, shared: &Shared) {
     }
 }
 
+/// How the thread ends without an error: all that was acknowledged is on disk.
+enum End {
+    InOrder,
+    /// There is no room, by which the database has failed: it can only be left as it is.
+    Full,
+}
+
 impl Store {
-    fn serve(&mut self, shared: &Shared) -> Result<(), StoreError> {
+    fn serve(&mut self, shared: &Shared) -> Result<End, StoreError> {
         let mut last = None;
         loop {
             if let (Durability::Relaxed { every }, Some(last)) = (self.durability, last) {
@@ -102,19 +110,25 @@ impl Store {
                             shared.meter.committed(batch.nodes.len() + batch.sessions.len(), began.elapsed());
                             shared.published(batch.zxid);
                         }
-                        Err(error) if error.is_full() => self.wait_for_room(batch, &error, shared)?,
+                        Err(error) if error.is_full() => {
+                            if !self.wait_for_room(batch, &error, shared)? {
+                                return Ok(End::Full);
+                            }
+                        }
                         Err(error) => return Err(error),
                     }
                 }
             }
         }
-        self.database.set_state(self.database.state().zxid, false)
+        self.database.set_state(self.database.state().zxid, false)?;
+        Ok(End::InOrder)
     }
 
     /// The disk is full. A durable server goes back to what is on it, by which it is as if it had been started anew: nobody has
     /// seen anything else, and all connections are closed, so that no watch is left which the changes had taken. A relaxed one
-    /// has told of its changes, and keeps them until there is room. Changes are refused meanwhile.
-    fn wait_for_room(&mut self, batch: Batch, error: &StoreError, shared: &Shared) -> Result<(), StoreError> {
+    /// has told of its changes, and keeps them until there is room. Changes are refused meanwhile. Whether there is room: else the
+    /// server has ended before, and nothing is to be written any more, also where changes wait that nobody was told of.
+    fn wait_for_room(&mut self, batch: Batch, error: &StoreError, shared: &Shared) -> Result<bool, StoreError> {
         tracing::error!(%error, "changes are refused until there is room");
         let is_durable = self.durability == Durability::Durable;
         let mut pending = Some(batch).filter(|_| !is_durable);
@@ -129,14 +143,15 @@ impl Store {
             let since = now();
             while since.elapsed() < LOOK_FOR_ROOM {
                 if shared.state.with(|state| state.is_stopping()) {
-                    return pending.map_or(Ok(()), |_| Err(StoreError::Full(std::io::ErrorKind::StorageFull.into())));
+                    return pending
+                        .map_or(Ok(false), |_| Err(StoreError::Full(std::io::ErrorKind::StorageFull.into())));
                 }
                 thread::park_timeout(LOOK_FOR_ROOM);
             }
         }
         tracing::info!("there is room again: changes are accepted");
         shared.disk_has_room(self.database.state().zxid);
-        Ok(())
+        Ok(true)
     }
 
     fn try_again(
