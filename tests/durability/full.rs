@@ -95,6 +95,24 @@ async fn a_server_whose_disk_is_full_ends_in_order() {
     assert_eq!(fillers(&client).await, told);
 }
 
+/// Once it serves what is on disk, it only looks for room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_served_is_not_read_again_at_each_look_for_room() {
+    let disk = FakeDisk::new();
+    let server = Server::builder().disk(disk.clone()).bind("127.0.0.1:0").await.unwrap();
+    let client = connector(&server.address().to_string()).connect().await.unwrap();
+    // More than the database keeps in memory.
+    for number in 0..24 {
+        let node = path(&format!("/large{number}"));
+        client.create(&node, vec![b'x'; 900_000], CreateMode::Persistent).await.unwrap();
+    }
+    disk.fill_up();
+    fill(&client).await;
+    // That of the commit, and of two looks.
+    let read = until("two looks", async || Some(disk.read_before_refusals()).filter(|read| read.len() > 2)).await;
+    assert!(read[2] + 8_000_000 < read[1], "{read:?}");
+}
+
 /// It has told of its changes, so it keeps them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relaxed_server_keeps_what_it_has_acknowledged() {

@@ -40,6 +40,10 @@ struct Inner {
     syncs_waiting: usize,
     reads_wait: bool,
     reads_waiting: usize,
+    /// How many bytes were read since the last refusal.
+    read: usize,
+    /// How many bytes were read before each write that was refused for want of room, since the one before it.
+    refusals: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -129,6 +133,11 @@ impl FakeDisk {
         self.inner().reads_waiting
     }
 
+    /// How many bytes were read before each write that was refused for want of room, since the one before it.
+    pub(crate) fn read_before_refusals(&self) -> Vec<usize> {
+        self.inner().refusals.clone()
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
     }
@@ -174,6 +183,8 @@ impl Inner {
             let touched = offset / BLOCK..(offset + data.len() as u64).div_ceil(BLOCK);
             let new: Vec<_> = touched.filter(|block| !self.blocks.contains(block)).collect();
             if self.room.is_some_and(|room| self.blocks.len() + new.len() > room) {
+                let read = std::mem::take(&mut self.read);
+                self.refusals.push(read);
                 return Err(io::ErrorKind::StorageFull.into());
             }
             self.blocks.extend(new);
@@ -194,6 +205,7 @@ impl Disk for FakeDisk {
         inner.reads_waiting += 1;
         inner = self.released.wait_while(inner, |inner| inner.reads_wait).unwrap();
         inner.reads_waiting -= 1;
+        inner.read += out.len();
         let end = offset as usize + out.len();
         let part = inner.bytes.get(offset as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(part);

@@ -39,6 +39,9 @@ const ENOUGH: usize = 4 << 20;
 /// For how many sessions room is made before they are read.
 const MOST_AT_ONCE: u64 = 1 << 16;
 
+/// The database panics on some of what may be in a file that was damaged.
+const SENSELESS: &str = "the database cannot make sense of it";
+
 /// What one commit writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
@@ -84,9 +87,18 @@ impl Database {
     /// It is read to the end and compared with the digest that the last commit left before anything is believed: a record that
     /// was lost, altered or has come back is found out.
     pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Option<(Self, Loaded)>, StoreError> {
-        // The database panics on some of what may be in a file that was damaged.
         let opened = panic::catch_unwind(AssertUnwindSafe(|| Self::read(disk)));
-        opened.unwrap_or_else(|_| Err(damaged("the database cannot make sense of it")))
+        opened.unwrap_or_else(|_| Err(damaged(SENSELESS)))
+    }
+
+    /// Opens a store that was read before, and that nobody else has had since: its records are not read again.
+    pub(super) fn open_unread(disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| {
+            let (redb, closed) = open(disk)?;
+            let state = state_of(&redb.begin_read().map_err(from_database)?)?;
+            Ok(Self { redb, closed, state })
+        }));
+        opened.unwrap_or_else(|_| Err(damaged(SENSELESS)))
     }
 
     fn read(disk: Arc<dyn Disk>) -> Result<Option<(Self, Loaded)>, StoreError> {

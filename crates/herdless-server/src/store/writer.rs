@@ -1,6 +1,5 @@
 //! The thread that writes.
 
-use std::mem;
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use herdless_core::Mutex;
 use tokio::sync::oneshot;
 
-use super::{Batch, Durability, Store, StoreError, now, open_existing};
+use super::{Batch, Database, Durability, Store, StoreError, now, open_existing};
 use crate::state::{Shared, Work};
 
 /// The storage thread, which ends when this is dropped: once all is on disk.
@@ -161,13 +160,16 @@ impl Store {
         shared: &Shared,
     ) -> Result<(), StoreError> {
         // After an error the database takes nothing more until it is opened anew.
-        let (database, mut loaded) = open_existing(self.disk.clone())?;
-        self.database = database;
-        if !mem::replace(is_shown, true) {
+        if *is_shown {
+            // Not read: a second tree would be there with each look.
+            self.database = Database::open_unread(self.disk.clone())?;
+            shared.state.with(|state| state.set_database(self.database.shared()));
+        } else {
+            let (database, mut loaded) = open_existing(self.disk.clone())?;
+            self.database = database;
             loaded.tree.keep_journal(false);
             shared.install(loaded, self.database.shared());
-        } else {
-            shared.state.with(|state| state.set_database(self.database.shared()));
+            *is_shown = true;
         }
         self.database.make_room()?;
         match pending.take() {
