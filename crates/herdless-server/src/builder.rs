@@ -218,8 +218,9 @@ impl Builder {
     }
 
     /// Starts the server on a thread and a runtime of its own, and blocks until it listens. For programs and tests without a
-    /// runtime, and for those that keep theirs busy: sessions do not expire and nobody waits because of that. It blocks for no
-    /// longer than it takes to look the address up and to bind it, so it may be called in asynchronous code too.
+    /// runtime, and for those that keep theirs busy: sessions do not expire and nobody waits because of that. It blocks as
+    /// long as it takes to look the address up, to bind it, and to read the whole store where there is one. It waits for nothing of
+    /// the caller's runtime, so in asynchronous code it costs that time and nothing else.
     ///
     /// ```
     /// use herdless_server::Server;

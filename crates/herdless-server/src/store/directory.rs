@@ -33,9 +33,13 @@ impl Directory {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         if !path.is_dir() {
+            let new = path.ancestors().take_while(|level| !level.as_os_str().is_empty() && !level.is_dir());
+            let new: Vec<_> = new.collect();
             builder.recursive(true).create(path).map_err(at(path))?;
-            // Its own name outlives a loss of power only once its parent is synced.
-            sync_parent(path).map_err(at(path))?;
+            // The name of each outlives a loss of power only once its parent is synced.
+            for level in new {
+                sync_parent(level).map_err(at(level))?;
+            }
         }
         let lock = path.join(LOCK);
         let file = private().open(&lock).map_err(at(&lock))?;
