@@ -6,7 +6,7 @@ use std::time::Duration;
 use herdless::server::{Limits, Server};
 
 use crate::support::raw::{EVENT_XID, OK, PING_XID};
-use crate::support::{FakeDisk, GENEROUS, Raw, until};
+use crate::support::{FakeDisk, GENEROUS, Raw, let_pass, until};
 
 const EXISTS: i32 = 3;
 const CREATE: i32 = 1;
@@ -128,6 +128,25 @@ async fn a_slow_disk_ends_no_session_that_is_not_listened_to() {
         let (answered, _, code) = raw.header().await.expect("the session goes on");
         assert_eq!((answered, code), (xid, OK));
     }
+}
+
+/// Its client may have heard of the session only now, and could not say anything in it.
+#[tokio::test]
+async fn a_session_that_is_told_late_has_its_time() {
+    let (server, disk) = server().await;
+    disk.let_syncs_wait(true);
+    let mut raw = Raw::dial(&server.address().to_string()).await;
+    let mut greeting = Box::pin(raw.greet(30_000, 0, &[0; 16]));
+    let waiting = async { until("the sync", async || (disk.syncs_waiting() > 0).then_some(())).await };
+    tokio::select! {
+        _ = &mut greeting => panic!("told before"),
+        () = waiting => {}
+    }
+    let_pass(Duration::from_secs(25)).await;
+    disk.let_syncs_wait(false);
+    assert!(greeting.await.unwrap().session != 0);
+    let_pass(Duration::from_secs(10)).await;
+    assert_eq!(raw.create(b"/a", 1).await, OK, "thirty seconds since the handshake, but ten since its answer");
 }
 
 /// A connection whose replies wait is read up to a bound, and goes on from there.

@@ -7,7 +7,7 @@ use herdless::{ClientExt, CreateMode, NodePath, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bystander::{Bystander, resident, serve};
-use crate::support::{Raw, buffer, connector, until};
+use crate::support::{Raw, buffer, connector, let_pass, until};
 
 fn path(text: &str) -> NodePath {
     NodePath::parse(text).unwrap()
@@ -22,6 +22,7 @@ fn read(node: &NodePath) -> Vec<u8> {
 }
 
 const GET_DATA: i32 = 4;
+const SET_DATA: i32 = 5;
 /// As large a node as there may be, nearly.
 const LARGE: usize = 1_000_000;
 
@@ -187,4 +188,34 @@ async fn a_client_that_is_slow_but_reads() {
         assert!(slow.receive().await.expect("it stays").len() > LARGE);
     }
     assert_eq!(server.usage().refused.total(), 0);
+}
+
+/// Nothing is read from it while a reply is on its way, so that no ping is seen. What it takes is a sign of life, too.
+#[tokio::test]
+async fn a_client_that_reads_slowly_keeps_its_session() {
+    // More than the system takes on the way (4 MiB), so that the server sends some of it each time.
+    const EACH_TIME: usize = 8 << 20;
+    let (_server, address) = serve(Limits { request: 64 << 20, ..Limits::default() }).await;
+    let (mut writer, _) = Raw::open(&address, 30_000).await;
+    assert_eq!(writer.create(b"/large", 0).await, 0);
+    let mut body = Vec::new();
+    buffer(&mut body, b"/large");
+    buffer(&mut body, &vec![7; 6 * EACH_TIME]);
+    body.extend((-1i32).to_be_bytes()); // whatever its version
+    assert_eq!(writer.request(SET_DATA, &body).await, 0);
+    drop(writer);
+    let mut slow = Raw::dial_narrow(&address).await;
+    slow.greet(30_000, 0, &[0; 16]).await.unwrap();
+    slow.ask(GET_DATA, &read(&path("/large"))).await;
+    let mut stream = slow.into_stream();
+    let mut part = vec![0; EACH_TIME];
+    for _ in 0..5 {
+        // Three of these are more than its timeout.
+        let_pass(Duration::from_secs(12)).await;
+        stream.read_exact(&mut part).await.expect("its session is there");
+    }
+    // The rest of the reply with its length, header, length of the data and Stat, and the answer to a ping.
+    let mut rest = vec![0; EACH_TIME + 4 + 16 + 4 + 68 + 20];
+    stream.write_all(&[0, 0, 0, 8, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 11]).await.unwrap();
+    stream.read_exact(&mut rest).await.expect("its session is there");
 }

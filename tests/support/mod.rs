@@ -28,7 +28,7 @@ pub(crate) use place::Place;
 pub(crate) use process::{Itself, Java, Scratch, mortal};
 pub(crate) use proxy::Proxy;
 pub(crate) use raw::{Raw, buffer};
-pub(crate) use wait::{GENEROUS, is_pending, refused, until, until_suspended, until_watching};
+pub(crate) use wait::{GENEROUS, is_pending, let_pass, refused, until, until_suspended, until_watching};
 pub(crate) use world::{NO_ZOOKEEPER, World, announce, connector, run, skipped};
 pub(crate) use zookeeper::{ZooKeeper, ZooKeeperProcess, four_letter_word, free_port};
 

@@ -31,6 +31,19 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     }
 }
 
+/// Has so much time pass at once, in steps in which every timer gets to run. For a runtime of one thread.
+pub(crate) async fn let_pass(time: Duration) {
+    const STEP: Duration = Duration::from_millis(500);
+    let mut left = time;
+    while !left.is_zero() {
+        let step = STEP.min(left);
+        tokio::time::pause();
+        tokio::time::advance(step).await;
+        tokio::time::resume();
+        left -= step;
+    }
+}
+
 /// Waits until an acquire behind others is in line and watches the one ahead. How many requests that was, beside the
 /// acquire's own.
 ///

@@ -111,7 +111,7 @@ impl Connection {
                 if Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
                     return self.poll_stall(cx).map(Err);
                 }
-                self.stall = None;
+                self.note_progress();
                 return if may_read { Poll::Ready(Ok(Sent::All)) } else { Poll::Pending };
             }
             while !self.writing.is_empty() {
@@ -120,7 +120,7 @@ impl Connection {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     Poll::Ready(Ok(count)) => {
                         self.writing.advance(count);
-                        self.stall = None;
+                        self.note_progress();
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 }
@@ -149,6 +149,14 @@ impl Connection {
         }
         shared.state.with(|state| state.give_up(*id, Reason::Slow));
         Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Some of what was sent went out. Behind a full socket it has made room by taking something: a sign of life, and the only one
+    /// that can be seen, as its pings are not read meanwhile.
+    fn note_progress(&mut self) {
+        if self.stall.take().is_some() {
+            self.seat.shared.state.with(|state| state.hear(self.seat.id));
+        }
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -296,6 +296,7 @@ impl State {
         if !self.is_closing && self.rules.freezes(link) {
             return Output::Frozen;
         }
+        let was_held = !link.held.is_empty();
         if out.is_empty() {
             room::shrink(out, link.load.writing);
             if self.rules.delays(link) {
@@ -311,7 +312,12 @@ impl State {
             }
         }
         let is_closing = link.is_closing || link.machine.is_closing();
+        let is_released = was_held && link.held.is_empty();
         let is_done = is_closing && link.held.is_empty() && out.is_empty();
+        if is_released {
+            // From here on its silence is its own: so far it may have known of no session, or was not read from.
+            self.hear(id);
+        }
         self.settle(id);
         match is_done {
             true => Output::Done,

@@ -162,6 +162,14 @@ impl State {
         Claim::Granted(id)
     }
 
+    /// A connection's client has shown that it lives, otherwise than by a frame.
+    pub(crate) fn hear(&mut self, id: u64) {
+        let session = self.links.get(&id).and_then(|link| link.session);
+        if let Some(record) = session.and_then(|session| self.sessions.get_mut(&session)) {
+            record.last_heard = Instant::now();
+        }
+    }
+
     /// When the next session is to be looked at.
     pub(crate) fn next_expiry(&self) -> Instant {
         const FAR: Duration = Duration::from_secs(3600);
