@@ -5,7 +5,7 @@ use std::time::Duration;
 use herdless::server::{Limits, Server};
 use herdless::{Client, ClientExt, CreateMode, NodePath};
 
-use crate::support::{GENEROUS, Raw, World, connector, is_pending};
+use crate::support::{GENEROUS, Raw, World, buffer, connector, is_pending, let_pass, until};
 
 #[tokio::test]
 async fn a_wrong_password_does_not_disturb_the_session() {
@@ -145,4 +145,33 @@ async fn requests_in_one_write_are_answered_in_order() {
     let limit = Duration::from_secs(30);
     let (data, _) = tokio::time::timeout(limit, read).await.unwrap().unwrap();
     assert_eq!(data, "499");
+}
+
+/// Nobody else has a session, so that nothing but this one has the server look who has expired.
+#[tokio::test]
+async fn a_session_expires_that_began_in_one_read_with_what_is_no_frame() {
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    // It looks once when it begins.
+    let_pass(Duration::from_secs(1)).await;
+    let mut raw = Raw::dial(&server.address().to_string()).await;
+    let mut handshake = [0; 12].to_vec(); // protocol version, last zxid seen
+    handshake.extend(30_000i32.to_be_bytes());
+    handshake.extend(0i64.to_be_bytes());
+    buffer(&mut handshake, &[0; 16]);
+    handshake.push(0); // not read-only
+    let mut creation = 1i32.to_be_bytes().to_vec();
+    creation.extend(1i32.to_be_bytes());
+    creation.extend(Raw::create_body(b"/held", 1));
+    let mut bytes = Vec::new();
+    buffer(&mut bytes, &handshake);
+    buffer(&mut bytes, &creation);
+    bytes.extend((-1i32).to_be_bytes());
+    raw.send_bytes(&bytes).await;
+    while raw.receive().await.is_some() {}
+    let usage = server.usage();
+    assert_eq!((usage.sessions, usage.refused.malformed), (1, 1));
+    let nodes = usage.nodes;
+    let_pass(Duration::from_secs(31)).await;
+    until("its end", async || (server.usage().sessions == 0).then_some(())).await;
+    assert_eq!(server.usage().nodes, nodes - 1, "its node is gone, too");
 }

@@ -168,20 +168,17 @@ impl Connection {
         let received = self.seat.shared.state.with(|state| state.receive(id, reading, &mut wakers));
         wakers.wake();
         release(&mut self.reading);
-        match received {
-            Ok(received) => {
-                self.is_behind = received.is_behind;
-                if received.is_sooner {
-                    self.seat.shared.sooner.notify_one();
-                }
-                Poll::Ready(Ok(()))
-            }
-            Err(error) => {
-                tracing::debug!(%error, "closing");
-                self.seat.shared.state.with(|state| state.give_up(id, Reason::Malformed));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
-            }
+        self.is_behind = received.is_behind;
+        if received.is_sooner {
+            // Also where something wrong came behind the handshake: the session is there.
+            self.seat.shared.sooner.notify_one();
         }
+        let Some(error) = received.error else {
+            return Poll::Ready(Ok(()));
+        };
+        tracing::debug!(%error, "closing");
+        self.seat.shared.state.with(|state| state.give_up(id, Reason::Malformed));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
     }
 
     /// Goes as soon as the client does, where the server ends. A socket that is closed with something unread is reset, and

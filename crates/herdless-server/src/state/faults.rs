@@ -299,7 +299,9 @@ mod tests {
     }
 
     fn receive(state: &mut State, link: u64, bytes: &mut BytesMut) -> Received {
-        state.receive(link, bytes, &mut Wakers::default()).unwrap()
+        let received = state.receive(link, bytes, &mut Wakers::default());
+        assert!(received.error.is_none(), "{received:?}");
+        received
     }
 
     /// A connection that has looked whether it is frozen may be so before it comes to read.

@@ -14,28 +14,27 @@ use super::{State, Wakers, unix_ms};
 use crate::meter::Life;
 
 /// What has come of what a client has sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Received {
     /// Whether a session was opened that may be the next to expire.
     pub(crate) is_sooner: bool,
     /// Whether whole requests may be left, which are to wait until the replies have been sent.
     pub(crate) is_behind: bool,
+    /// What is wrong with what came behind all that.
+    pub(crate) error: Option<ReceiveError>,
 }
 
 impl State {
     /// Carries out what a client has sent, as far as it is there in whole frames, and until there are replies enough to be sent
     /// first: one read may hold requests for a thousand times as much.
-    pub(crate) fn receive(
-        &mut self,
-        id: u64,
-        buffer: &mut BytesMut,
-        wakers: &mut Wakers,
-    ) -> Result<Received, ReceiveError> {
+    pub(crate) fn receive(&mut self, id: u64, buffer: &mut BytesMut, wakers: &mut Wakers) -> Received {
+        let mut received = Received::default();
         if self.is_frozen(id) {
-            return Ok(Received { is_sooner: false, is_behind: true });
+            received.is_behind = true;
+            return received;
         }
         let mut answered = 0;
-        let received = self.receive_all(id, buffer, &mut answered, wakers);
+        received.error = self.receive_all(id, buffer, &mut received, &mut answered, wakers).err();
         if answered > 0 {
             self.hold(id, answered);
         }
@@ -44,7 +43,7 @@ impl State {
             link.load.reading = left;
         }
         self.settle(id);
-        if left > 0 && received.as_ref().is_ok_and(|received| !received.is_behind) {
+        if left > 0 && received.error.is_none() && !received.is_behind {
             self.expect_room(id, wakers);
         }
         self.note_changes(wakers);
@@ -55,12 +54,13 @@ impl State {
         &mut self,
         id: u64,
         buffer: &mut BytesMut,
+        received: &mut Received,
         answered: &mut usize,
         wakers: &mut Wakers,
-    ) -> Result<Received, ReceiveError> {
+    ) -> Result<(), ReceiveError> {
         let now = Instant::now();
         let now_ms = unix_ms();
-        let (mut is_sooner, mut requests, mut is_behind) = (false, 0, false);
+        let mut requests = 0;
         loop {
             let zxid = self.told_zxid();
             let most = self.most_ready();
@@ -70,7 +70,7 @@ impl State {
             };
             let outstanding = requests + link.held.replies();
             if outstanding >= self.settings.limits.outstanding_per_connection.max(1) || link.has_ready(most) {
-                is_behind = true;
+                received.is_behind = true;
                 break;
             }
             let Some(incoming) = link.machine.poll(buffer, zxid)? else {
@@ -78,7 +78,7 @@ impl State {
             };
             *answered += usize::from(!matches!(incoming, Incoming::Ping | Incoming::Word(_)));
             match (incoming, link.session) {
-                (Incoming::Connect(connect), _) => is_sooner |= self.connect(id, &connect, now, wakers),
+                (Incoming::Connect(connect), _) => received.is_sooner |= self.connect(id, &connect, now, wakers),
                 (Incoming::Request { ticket, request }, Some(session)) => {
                     requests += 1;
                     if self.is_lost(id, session, &ticket, &request, now_ms, wakers) {
@@ -109,7 +109,7 @@ impl State {
         if let Some(record) = session.and_then(|session| self.sessions.get_mut(&session)) {
             record.last_heard = now;
         }
-        Ok(Received { is_sooner, is_behind })
+        Ok(())
     }
 
     fn record(&mut self, id: u64, requests: u64, received: Instant) {
