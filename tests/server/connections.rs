@@ -1,9 +1,10 @@
 //! Peers that do not behave.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use herdless::server::{Limits, Server};
-use herdless::{Client, ClientExt, CreateMode, NodePath};
+use herdless::server::{FourLetterWord, Limits, Server};
+use herdless::{Acl, Client, ClientExt, CreateMode, Identity, NodePath, Permissions};
 
 use crate::support::{GENEROUS, Raw, World, buffer, connector, is_pending, let_pass, until};
 
@@ -174,4 +175,27 @@ async fn a_session_expires_that_began_in_one_read_with_what_is_no_frame() {
     let_pass(Duration::from_secs(31)).await;
     until("its end", async || (server.usage().sessions == 0).then_some(())).await;
     assert_eq!(server.usage().nodes, nodes - 1, "its node is gone, too");
+}
+
+/// On a socket for both families it comes from `::ffff:127.0.0.1`.
+#[tokio::test]
+async fn an_ipv4_client_is_known_by_its_ipv4_address() {
+    let builder = Server::builder().insecure_allow_remote().four_letter_words(&[FourLetterWord::Cons]);
+    let server = match builder.bind((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), 0)).await {
+        Ok(server) => server,
+        Err(error) => return eprintln!("skipped: there is no such socket here: {error}"),
+    };
+    let address = format!("127.0.0.1:{}", server.address().port());
+    let client = connector(&address).connect().await.unwrap();
+    assert_eq!(client.who_am_i().await.unwrap(), [Identity { scheme: "ip".into(), id: "127.0.0.1".into() }]);
+    for (name, list) in [("/alone", "127.0.0.1"), ("/network", "127.0.0.0/8")] {
+        let node = NodePath::parse(name).unwrap();
+        let acl = [Acl { permissions: Permissions::ALL, scheme: "ip".into(), id: list.into() }];
+        client.create_with_acl(&node, "", CreateMode::Persistent, acl).await.unwrap();
+        client.get(&node).await.unwrap();
+    }
+    let mut raw = Raw::dial(&address).await;
+    raw.send_bytes(b"cons").await;
+    let text = raw.text().await;
+    assert!(text.contains(" /127.0.0.1:") && !text.contains("ffff"), "{text}");
 }

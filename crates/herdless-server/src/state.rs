@@ -236,6 +236,8 @@ impl State {
 
     /// Takes a connection in, if there is room for it.
     pub(crate) fn open_link(&mut self, peer: SocketAddr) -> Option<u64> {
+        // A socket for both families says `::ffff:10.1.2.3`. Access lists and logs know the client by 10.1.2.3, as Java does.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if !self.admits(peer) {
             return None;
         }
