@@ -23,6 +23,8 @@ pub(crate) use options::Arguments;
 use service::Service;
 use signals::{Signals, Wish};
 
+const HANGUP: &str = "SIGHUP";
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), AnyError> {
     arguments.check();
     // One thread: the tree is behind one lock, and a wake-up of another thread costs more than most requests.
@@ -33,9 +35,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), AnyError> {
 async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
     // From here on a signal ends the server in order, however early it comes.
     let mut signals = Signals::new()?;
+    let mut hangup = Wish::hangup(arguments.tls.is_wanted())?;
+    let mut back_up = Wish::new(SignalKind::user_defined1())?;
     let tls = arguments.tls.load()?;
-    let mut reload = Wish::new(SignalKind::hangup(), tls.is_some())?;
-    let mut back_up = Wish::new(SignalKind::user_defined1(), arguments.backups.is_some())?;
     let service = Arc::new(Service::default());
     // The server takes its figures from what is installed when it begins.
     let figures = match &arguments.metrics {
@@ -53,6 +55,10 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
         bound = builder.bind(&arguments.listen) => bound.map_err(|error| arguments.explain(error))?,
         signal = signals.next() => {
             tracing::info!(signal, "told to end before the start");
+            return Ok(());
+        }
+        () = hangup.next(), if tls.is_none() => {
+            tracing::info!(signal = HANGUP, "told to end before the start");
             return Ok(());
         }
     };
@@ -78,13 +84,16 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
                 }
             }
             () = tick(&mut watchdog) => systemd::alive(),
-            () = reload.next() => match tls.as_ref().map_or(Ok(()), |tls| arguments.tls.reload(tls)) {
-                Ok(()) => tracing::info!("the TLS files were read again"),
-                Err(error) => tracing::error!(%error, "the TLS files were not taken: all stays as it was"),
+            () = hangup.next() => match tls.as_ref().map(|tls| arguments.tls.reload(tls)) {
+                Some(Ok(())) => tracing::info!("the TLS files were read again"),
+                Some(Err(error)) => tracing::error!(%error, "the TLS files were not taken: all stays as it was"),
+                // Its terminal was closed.
+                None => break HANGUP,
             },
             () = back_up.next() => match (&arguments.backups, &backup) {
                 (Some(directory), None) => backup = Some(Box::pin(write_backup(&server, directory))),
-                _ => tracing::warn!("no backup is begun: one is being written"),
+                (Some(_), Some(_)) => tracing::warn!("no backup is begun: one is being written"),
+                (None, _) => tracing::warn!("no backup is written: --backups does not say where"),
             },
             () = written(&mut backup) => backup = None,
         }
@@ -94,7 +103,7 @@ async fn serve(arguments: &Arguments) -> Result<(), AnyError> {
     end(signal, &service, &mut signals).await
 }
 
-/// Ends the server in order, unless told once more.
+/// Ends the server in order, unless told once more. A SIGHUP is not that: a terminal that is closed may send more than one.
 async fn end(signal: &str, service: &Service, signals: &mut Signals) -> Result<(), AnyError> {
     tracing::info!(signal, "ending: what has arrived is carried out");
     systemd::stopping();

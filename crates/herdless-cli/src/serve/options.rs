@@ -174,6 +174,11 @@ impl Arguments {
 }
 
 impl Tls {
+    /// Whether there is to be TLS.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.certificate.is_some()
+    }
+
     /// TLS by the files; `None` where there are none.
     pub(super) fn load(&self) -> Result<Option<ServerTls>, AnyError> {
         match self.options()? {

@@ -3,12 +3,12 @@
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use crate::process::Process;
+use crate::process::{PROGRAM, Process, alone};
 use crate::wire::{create, frame, session};
 
 #[tokio::test]
 async fn a_signal_ends_it_in_order() {
-    for name in ["TERM", "INT"] {
+    for name in ["TERM", "INT", "HUP"] {
         let (mut process, address) = Process::serve(&["--in-memory"]).await;
         let idle = session(address).await;
         drop(idle);
@@ -49,4 +49,40 @@ async fn a_second_signal_ends_it_at_once() {
     process.signal("CONT").await;
     process.line("while the server was ending").await;
     assert_eq!(process.end().await.code(), Some(1));
+}
+
+/// A shell that loses its terminal tells its jobs too, beside the system.
+#[tokio::test]
+async fn a_terminal_that_is_closed_ends_it_in_order_however_often_it_says_so() {
+    let (mut process, address) = Process::serve(&["--in-memory"]).await;
+    // It neither asks nor leaves, so that an end in order takes a second.
+    let _idle = session(address).await;
+    process.signal("HUP").await;
+    process.line("ending").await;
+    process.signal("HUP").await;
+    process.line("ended").await;
+    assert_eq!(process.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_does_not_end_what_was_started_to_stay() {
+    let mut command = tokio::process::Command::new("nohup");
+    command.args([PROGRAM, "serve", "--listen", "127.0.0.1:0", "--in-memory"]);
+    let mut process = Process::start(alone(command));
+    let address = process.told("ready").await;
+    process.signal("HUP").await;
+    drop(session(address).await);
+    process.signal("TERM").await;
+    assert!(process.line("ending").await.contains("SIGTERM"));
+    assert_eq!(process.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_signal_for_a_backup_that_has_no_place_changes_nothing() {
+    let (mut process, address) = Process::serve(&["--in-memory"]).await;
+    process.signal("USR1").await;
+    assert!(process.line("no backup").await.contains("--backups"));
+    let mut stream = session(address).await;
+    stream.write_all(&create(1, "node", b"")).await.unwrap();
+    assert!(frame(&mut stream).await.is_some());
 }

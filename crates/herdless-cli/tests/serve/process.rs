@@ -35,9 +35,10 @@ pub(crate) fn confined(kib: u32, arguments: &[&str]) -> Command {
     alone(command)
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_herdless");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_herdless");
 
-fn alone(mut command: Command) -> Command {
+/// Without what the surroundings may say to it.
+pub(crate) fn alone(mut command: Command) -> Command {
     for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "RUST_LOG", "JOURNAL_STREAM"] {
         command.env_remove(variable);
     }
