@@ -316,6 +316,35 @@ fn a_container_goes_when_its_last_child_has_gone() {
 }
 
 #[test]
+fn what_is_over_goes_in_parts_as_at_once() {
+    let used = || {
+        let mut tree = tree();
+        for name in ["/a", "/b", "/b/c", "/b/c/d", "/e"] {
+            create(&mut tree, name, CreateMode::Container).unwrap();
+            create(&mut tree, &format!("{name}/child"), CreateMode::Persistent).unwrap();
+            delete(&mut tree, &format!("{name}/child")).unwrap();
+        }
+        tree
+    };
+    let mut whole = used();
+    let mut expected = Fired::new();
+    whole.reap(0, &mut expected);
+    assert!(whole.stat(&path("/b/c")).is_some(), "one round takes the lowest level");
+    for most in 1..8 {
+        let (mut tree, mut fired) = (used(), Fired::new());
+        let mut next = Some(NodePath::root());
+        while let Some(from) = next {
+            let before = tree.node_count();
+            next = tree.reap_some(&from, most, 0, &mut fired);
+            assert!(before - tree.node_count() <= most);
+        }
+        let look = |tree: &Tree| tree.paths().map(|path| (path.clone(), tree.stat(path))).collect::<Vec<_>>();
+        assert_eq!((fired, tree.last_zxid()), (expected.clone(), whole.last_zxid()), "{most} at a time");
+        assert_eq!(look(&tree), look(&whole), "{most} at a time");
+    }
+}
+
+#[test]
 fn permissions_of_anyone_are_enforced_and_other_identities_are_not_accepted() {
     let mut tree = tree();
     let with = |permissions, scheme: &str| {

@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     writing: BytesMut,
     /// Whether what was read is still to be carried out.
     is_behind: bool,
+    /// Whether others come first, as that takes long.
+    gives_way: bool,
     /// When there will be more to send, if that is known.
     later: Option<Pin<Box<Sleep>>>,
     /// Until when there must be a session.
@@ -63,8 +65,8 @@ impl Connection {
     pub(crate) fn new(seat: Seat, stream: Socket) -> Self {
         let handshake = Some(Box::pin(tokio::time::sleep(seat.shared.limits.handshake)));
         let (reading, writing) = (BytesMut::new(), BytesMut::new());
-        let (is_greeted, is_behind, later, stall) = (false, false, None, None);
-        Self { seat, stream, is_greeted, reading, writing, is_behind, later, handshake, stall }
+        let (is_greeted, is_behind, gives_way, later, stall) = (false, false, false, None, None);
+        Self { seat, stream, is_greeted, reading, writing, is_behind, gives_way, later, handshake, stall }
     }
 
     /// Ready once the peer is known as far as the socket makes it known.
@@ -168,7 +170,7 @@ impl Connection {
         let received = self.seat.shared.state.with(|state| state.receive(id, reading, &mut wakers));
         wakers.wake();
         release(&mut self.reading);
-        self.is_behind = received.is_behind;
+        (self.is_behind, self.gives_way) = (received.is_behind, received.gives_way);
         if received.is_sooner {
             // Also where something wrong came behind the handshake: the session is there.
             self.seat.shared.sooner.notify_one();
@@ -259,6 +261,10 @@ impl Future for Connection {
                 Poll::Ready(Err(_) | Ok(Sent::Gone)) => return Poll::Ready(()),
                 Poll::Ready(Ok(Sent::Last)) => return self.poll_leave(cx),
                 Poll::Ready(Ok(Sent::All)) => {}
+            }
+            if std::mem::take(&mut self.gives_way) {
+                // Its first poll has us woken once the others had their turn, and what has arrived for them was looked for.
+                return std::pin::pin!(tokio::task::yield_now()).poll(cx);
             }
             match self.poll_receive(cx) {
                 // What had arrived was carried out.

@@ -16,13 +16,16 @@ use herdless_proto::MAX_FRAME;
 /// let builder = Server::builder().limits(limits);
 /// ```
 ///
-/// Whatever would be more is refused, in one of three ways, and harms nobody else:
+/// Whatever would be more is refused, in one of three ways:
 ///
 /// - a *connection* or a session is turned away: the connection is closed without a word, as Apache ZooKeeper does. Clients try
 ///   again after a pause, and get in once there is room;
 /// - a *request* is refused, and has changed nothing: with `QuotaExceeded` (-125) what would make more nodes or bytes, with
 ///   `Throttled` (-127) what would leave more watches;
 /// - a *client that does not take what it is sent* is let go. Its session lives on, and it may come back.
+///
+/// Time has no limit of its own. One connection's requests are carried out for 5 ms at a time, or for one request if that takes
+/// longer, and the others wait so long. A session does not end because the server was late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections in all. More are closed at once. The default is 1,024; each takes a file descriptor.

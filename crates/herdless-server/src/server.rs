@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herdless_core::Mutex;
+use herdless_core::{Mutex, NodePath};
 use tokio::net::ToSocketAddrs;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
@@ -177,6 +177,8 @@ pub(super) async fn serve(
     let mut failure = shared.failure.subscribe();
     let mut connections = JoinSet::new();
     let mut reap = tokio::time::interval(options.reap_interval);
+    // Where to go on with what a tick has begun.
+    let mut reaping = None::<NodePath>;
     let next_expiry = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(next_expiry);
     loop {
@@ -208,7 +210,15 @@ pub(super) async fn serve(
                 wakers.wake();
                 next_expiry.as_mut().reset(shared.state.with(|state| state.next_expiry()));
             }
-            _ = reap.tick() => shared.state.with(|state| state.reap()).wake(),
+            _ = reap.tick() => {
+                reaping.get_or_insert_with(NodePath::root);
+            }
+            Some(from) = async { reaping.take() } => {
+                let (next, wakers) = shared.state.with(|state| state.reap(&from));
+                wakers.wake();
+                reaping = next;
+                tokio::task::yield_now().await;
+            }
         }
     }
     drop(acceptor);

@@ -22,7 +22,7 @@ use std::thread::Thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use herdless_core::{Identity, Mutex, SessionId, StdMutex, Zxid};
+use herdless_core::{Identity, Mutex, NodePath, SessionId, StdMutex, Zxid};
 use herdless_memory::{Fired, Tree};
 use herdless_proto::FourLetterWord;
 use herdless_proto::server::{Counters, Machine};
@@ -344,15 +344,18 @@ impl State {
         }
     }
 
-    pub(crate) fn reap(&mut self) -> Wakers {
+    /// Looks from this path on for nodes whose time is over; where to go on. There may be millions, and clients are not to wait for
+    /// all of them.
+    pub(crate) fn reap(&mut self, from: &NodePath) -> (Option<NodePath>, Wakers) {
+        const AT_ONCE: usize = 1_000;
         let (mut fired, mut wakers) = (Fired::new(), Wakers::default());
         if self.is_read_only() {
-            return wakers;
+            return (None, wakers);
         }
-        self.tree.reap(unix_ms(), &mut fired);
+        let next = self.tree.reap_some(from, AT_ONCE, unix_ms(), &mut fired);
         self.notify(fired, &mut wakers);
         self.note_changes(&mut wakers);
-        wakers
+        (next, wakers)
     }
 
     /// Wakes every connection, to see that it is to end.

@@ -1,5 +1,7 @@
 //! Who may do what.
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,12 +27,7 @@ pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity], allows_x509: b
         return Ok(if only.permissions == Permissions::ALL { Acl::open() } else { list.clone() });
     }
     // The same entry twice says nothing more. What `auth` stands for may.
-    let mut unique: Vec<&Acl> = Vec::with_capacity(list.len());
-    for acl in list.iter() {
-        if !unique.contains(&acl) {
-            unique.push(acl);
-        }
-    }
+    let unique = distinct(list, |acl| (acl.permissions, &*acl.scheme, &*acl.id));
     let mut resolved = Vec::with_capacity(unique.len());
     for acl in unique {
         match acl.scheme.as_str() {
@@ -52,6 +49,18 @@ pub(super) fn resolve(list: &Arc<[Acl]>, identities: &[Identity], allows_x509: b
         }
     }
     if resolved.is_empty() { Err(Refusal::InvalidAcl) } else { Ok(resolved.into()) }
+}
+
+/// The items, each the first with its key. A request has room for nearly a hundred thousand: to compare each with each would take
+/// seconds, in which nobody is served.
+fn distinct<'a, T, K: Eq + Hash>(items: &'a [T], key: impl Fn(&'a T) -> K) -> Vec<&'a T> {
+    const FEW: usize = 8;
+    if items.len() <= FEW {
+        let is_first = |at: usize| !items[..at].iter().any(|before| key(before) == key(&items[at]));
+        return (0..items.len()).filter(|at| is_first(*at)).map(|at| &items[at]).collect();
+    }
+    let mut seen = HashSet::with_capacity(items.len());
+    items.iter().filter(|item| seen.insert(key(item))).collect()
 }
 
 /// Who it is that proves himself so, beside who he has proven to be. An address needs no proof, it came with the connection
@@ -141,6 +150,9 @@ fn prefix(address: IpAddr, bits: u32) -> (bool, u128) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::hash::Hasher;
+
     use super::*;
 
     fn acl(scheme: &str, id: &str) -> Acl {
@@ -181,6 +193,32 @@ mod tests {
         assert_eq!(*resolved, [acl("digest", &me.id)]);
         assert!(permits(&resolved, &[me], Permissions::READ));
         assert!(!permits(&resolved, &[Identity::digest(b"me:other")], Permissions::READ));
+    }
+
+    /// As one request may have them; and with each twice, in the order of the first.
+    #[test]
+    fn a_long_list_is_not_compared_each_with_each() {
+        struct Key<'a>(usize, &'a Cell<usize>);
+        impl PartialEq for Key<'_> {
+            fn eq(&self, other: &Self) -> bool {
+                self.1.update(|count| count + 1);
+                self.0 == other.0
+            }
+        }
+        impl Eq for Key<'_> {}
+        impl Hash for Key<'_> {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.0.hash(state);
+            }
+        }
+        for count in [3, 4, 5, 1_000, 87_000] {
+            let comparisons = Cell::new(0);
+            let items: Vec<_> = (0..count).chain(0..count).collect();
+            let kept: Vec<_> = distinct(&items, |item| Key(*item, &comparisons)).into_iter().copied().collect();
+            assert_eq!(kept, items[..count]);
+            let comparisons = comparisons.get();
+            assert!(comparisons <= 4 * items.len(), "{comparisons} comparisons of {} items", items.len());
+        }
     }
 
     #[test]

@@ -133,7 +133,8 @@ impl Tree {
                 let below = match path.as_str() {
                     // The root is below its other path.
                     "" => self.nodes.len(),
-                    _ => self.nodes.keys().filter(|node| node.is_below(path)).count(),
+                    "/" => self.nodes.len() - 1,
+                    path => self.nodes.below(path).count(),
                 };
                 Ok(Reply::AllChildrenNumber(u32::try_from(below).unwrap_or(u32::MAX)))
             }

@@ -236,8 +236,21 @@ impl Tree {
 
     /// Removes the containers that have had children and have none now, and the nodes whose time to live is over at `now_ms`.
     pub fn reap(&mut self, now_ms: i64, fired: &mut Fired) {
-        let over = self.nodes.iter().filter(|(_, node)| node.is_reapable(now_ms)).map(|(path, _)| path.clone());
-        for path in over.collect::<Vec<_>>() {
+        let mut next = Some(NodePath::root());
+        while let Some(from) = next {
+            next = self.reap_some(&from, usize::MAX, now_ms, fired);
+        }
+    }
+
+    /// The same in parts, for who may not take long at a time: looks at up to `most` nodes from this path on, in order. Where to
+    /// go on, unless it was the last.
+    pub fn reap_some(&mut self, from: &NodePath, most: usize, now_ms: i64, fired: &mut Fired) -> Option<NodePath> {
+        let mut nodes = self.nodes.from(from);
+        let over = nodes.by_ref().take(most).filter(|(_, node)| node.is_reapable(now_ms));
+        let over: Vec<_> = over.map(|(path, _)| path.clone()).collect();
+        let next = nodes.next().map(|(path, _)| path.clone());
+        drop(nodes);
+        for path in over {
             self.zxid += 1;
             let Some(node) = self.remove_node(&path) else {
                 continue;
@@ -246,6 +259,7 @@ impl Tree {
             let change = self.change_of_children(EventKind::Deleted, &path, node.acl);
             self.fire(&[change], fired);
         }
+        next
     }
 
     /// Puts a node into the tree; its parent's part in it is the caller's.

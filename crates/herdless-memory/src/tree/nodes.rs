@@ -41,14 +41,17 @@ impl Nodes {
         self.map.contains_key(path)
     }
 
-    /// All of them, in the order of their paths.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&NodePath, &Node)> {
-        self.map.iter().map(|(path, node)| (path, &**node))
-    }
-
     /// Those from this path on, in order.
     pub(super) fn from(&self, path: &NodePath) -> impl Iterator<Item = (&NodePath, &Node)> {
         self.map.range::<NodePath, _>(path..).map(|(path, node)| (path, &**node))
+    }
+
+    /// The paths below this one, at any depth, in order. Nothing else is looked at.
+    pub(super) fn below(&self, path: &str) -> impl Iterator<Item = &NodePath> {
+        // What stands between them in the order begins with a slash behind the path, and `0` is the character behind the slash.
+        let (first, end) = (format!("{path}/"), format!("{path}0"));
+        let range = (Bound::Included(first.as_str()), Bound::Excluded(end.as_str()));
+        self.map.range::<str, _>(range).map(|(path, _)| path)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &NodePath> {
@@ -105,5 +108,23 @@ impl Nodes {
             let node = self.get(&path);
             (path, node)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use herdless_core::{Acl, Zxid};
+
+    use super::*;
+
+    #[test]
+    fn what_is_below_a_node_and_nothing_else() {
+        let node = || Node::new("".into(), Acl::open(), Zxid(1), 0);
+        let all = ["/", "/a", "/a!", "/a-b", "/a/b", "/a/b/c", "/a/b0", "/a/\u{e9}", "/a0", "/a0/b", "/ab", "/b"];
+        let nodes: Nodes = all.iter().map(|path| (NodePath::parse(path).unwrap(), node())).collect();
+        for path in nodes.keys().filter(|path| !path.is_root()) {
+            let expected: Vec<_> = nodes.keys().filter(|node| node.is_below(path)).collect();
+            assert_eq!(nodes.below(path.as_str()).collect::<Vec<_>>(), expected, "{path}");
+        }
     }
 }

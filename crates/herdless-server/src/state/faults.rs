@@ -128,14 +128,13 @@ impl State {
 
     /// Ends a session as if it had not been heard of for too long. Whether it has.
     pub(crate) fn expire_now(&mut self, session: SessionId) -> (bool, Wakers) {
-        let now = Instant::now();
-        let is_read_only = self.is_read_only();
-        let Some(record) = self.sessions.get_mut(&session).filter(|_| !is_read_only) else {
-            return (false, Wakers::default());
-        };
-        (record.timeout, record.last_heard) = (Duration::ZERO, now);
-        self.due.insert((now, session));
-        (true, self.expire(now))
+        let mut wakers = Wakers::default();
+        if self.is_read_only() || !self.sessions.contains_key(&session) {
+            return (false, wakers);
+        }
+        self.end_session(session, &mut wakers);
+        self.note_changes(&mut wakers);
+        (true, wakers)
     }
 
     /// Cuts a session's connection, with all that was not sent. Whether it had one.
@@ -302,6 +301,44 @@ mod tests {
         let received = state.receive(link, bytes, &mut Wakers::default());
         assert!(received.error.is_none(), "{received:?}");
         received
+    }
+
+    /// What takes long is made to: each request is looked at by a fault first.
+    #[test]
+    fn a_connection_whose_requests_take_long_gives_way_to_others() {
+        shared().state.with(|state| {
+            let link = state.open_link(([127, 0, 0, 1], 1).into()).unwrap();
+            receive(state, link, &mut handshake());
+            let (session, _) = state.sessions().next().unwrap();
+            #[expect(clippy::disallowed_methods, reason = "work that takes long")]
+            let is_meant = Box::new(|_: &Request| {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            });
+            assert!(state.lose(session, Loss { lost: Lost::Request, is_meant }));
+            let mut bytes = creation();
+            bytes.extend_from_slice(&creation());
+            let received = receive(state, link, &mut bytes);
+            assert!(received.is_behind && received.gives_way, "{received:?}");
+            assert_eq!(bytes, creation(), "one at a time");
+            let received = receive(state, link, &mut bytes);
+            assert!(bytes.is_empty() && !received.is_behind && !received.gives_way, "{received:?}");
+        });
+    }
+
+    #[test]
+    fn no_session_ends_because_the_server_is_late() {
+        shared().state.with(|state| {
+            let link = state.open_link(([127, 0, 0, 1], 1).into()).unwrap();
+            receive(state, link, &mut handshake());
+            let due = state.next_expiry();
+            let late = due + Duration::from_secs(3);
+            state.expire(late).wake();
+            assert_eq!(state.sessions().count(), 1, "what its client has sent may not have been read");
+            assert_eq!(state.next_expiry(), late + Duration::from_secs(10));
+            state.expire(late + Duration::from_secs(10)).wake();
+            assert_eq!(state.sessions().count(), 0, "but that was in time");
+        });
     }
 
     /// A connection that has looked whether it is frozen may be so before it comes to read.

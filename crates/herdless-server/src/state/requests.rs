@@ -1,5 +1,7 @@
 //! What a client has sent is carried out, and told to whom it concerns.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use herdless_core::{Error, Refusal, Reply, Request, SessionId, Zxid};
 use herdless_memory::Fired;
@@ -20,13 +22,18 @@ pub(crate) struct Received {
     pub(crate) is_sooner: bool,
     /// Whether whole requests may be left, which are to wait until the replies have been sent.
     pub(crate) is_behind: bool,
+    /// Whether they are to wait until others had their turn.
+    pub(crate) gives_way: bool,
     /// What is wrong with what came behind all that.
     pub(crate) error: Option<ReceiveError>,
 }
 
+/// So long one connection's requests are carried out at a time: the others' wait, and nobody's pings are read.
+const LONGEST: Duration = Duration::from_millis(5);
+
 impl State {
     /// Carries out what a client has sent, as far as it is there in whole frames, and until there are replies enough to be sent
-    /// first: one read may hold requests for a thousand times as much.
+    /// first: one read may hold requests for a thousand times as much. Neither may it take long.
     pub(crate) fn receive(&mut self, id: u64, buffer: &mut BytesMut, wakers: &mut Wakers) -> Received {
         let mut received = Received::default();
         if self.is_frozen(id) {
@@ -71,6 +78,11 @@ impl State {
             let outstanding = requests + link.held.replies();
             if outstanding >= self.settings.limits.outstanding_per_connection.max(1) || link.has_ready(most) {
                 received.is_behind = true;
+                break;
+            }
+            // The clock is not read for the usual single request.
+            if *answered > 0 && !buffer.is_empty() && now.elapsed() > LONGEST {
+                (received.is_behind, received.gives_way) = (true, true);
                 break;
             }
             let Some(incoming) = link.machine.poll(buffer, zxid)? else {

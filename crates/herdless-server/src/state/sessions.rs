@@ -181,11 +181,16 @@ impl State {
     }
 
     /// Ends the sessions that were not heard of in time.
+    ///
+    /// Where this comes late, the server had no time, and what clients have sent meanwhile may not have been read: they all have
+    /// their timeout once more.
     pub(crate) fn expire(&mut self, now: Instant) -> Wakers {
+        const LATE: Duration = Duration::from_secs(1);
         let mut wakers = Wakers::default();
         if self.is_read_only() {
             return wakers;
         }
+        let is_late = self.due.first().is_some_and(|(due, _)| now.saturating_duration_since(*due) > LATE);
         while let Some(&(due, id)) = self.due.first().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, id));
             let Some(record) = self.sessions.get(&id) else {
@@ -193,23 +198,29 @@ impl State {
             };
             // Whose replies wait for the disk may be read no further, so that no sign of life is seen: it is the server that is late.
             let waits = record.link.and_then(|link| self.links.get(&link)).is_some_and(|link| !link.held.is_empty());
-            let end = if waits { now } else { record.last_heard } + record.timeout;
+            let end = if waits || is_late { now } else { record.last_heard } + record.timeout;
             if end > now {
                 self.due.insert((end, id));
                 continue;
             }
-            tracing::debug!(session = %id, "session expired");
-            self.meter.session(Life::Expired);
-            let link = record.link;
-            self.sessions.remove(&id);
-            let mut fired = Fired::new();
-            self.tree.close_session(id, &mut fired);
-            self.notify(fired, &mut wakers);
-            if let Some(link) = link {
-                self.close_later(link, &mut wakers);
-            }
+            self.end_session(id, &mut wakers);
         }
         self.note_changes(&mut wakers);
         wakers
+    }
+
+    /// Ends a session that nobody is heard from any more.
+    pub(super) fn end_session(&mut self, id: SessionId, wakers: &mut Wakers) {
+        let Some(record) = self.sessions.remove(&id) else {
+            return;
+        };
+        tracing::debug!(session = %id, "session expired");
+        self.meter.session(Life::Expired);
+        let mut fired = Fired::new();
+        self.tree.close_session(id, &mut fired);
+        self.notify(fired, wakers);
+        if let Some(link) = record.link {
+            self.close_later(link, wakers);
+        }
     }
 }
