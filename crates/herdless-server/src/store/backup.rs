@@ -72,3 +72,31 @@ fn write_all(source: &mut impl io::Read, disk: &dyn Disk) -> Result<(), StoreErr
         offset += count as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, process};
+
+    use herdless_core::{SessionId, Zxid};
+    use herdless_memory::Tree;
+
+    use super::super::import;
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_server_is_that_of_its_backup() {
+        let scratch = env::temp_dir().join(format!("herdless-backup-{}", process::id()));
+        let _ = fs::remove_dir_all(&scratch);
+        let (data, backups) = (scratch.join("data"), scratch.join("backups"));
+        fs::create_dir_all(&backups).unwrap();
+        import(Tree::new(Zxid(1)), [(SessionId(7), std::time::Duration::from_secs(4), [3; 16])], &data).unwrap();
+        let source = Directory::lock_store(&data).unwrap();
+        let (database, _) = open_existing(source.open().unwrap()).unwrap();
+        let error = back_up(&database.shared(), &backups.join("file"), || true).unwrap_err();
+        assert!(error.to_string().contains("the server has ended"), "{error}");
+        assert_eq!(fs::read_dir(&backups).unwrap().count(), 0);
+        back_up(&database.shared(), &backups.join("file"), || false).unwrap();
+        database.close().unwrap();
+        fs::remove_dir_all(scratch).unwrap();
+    }
+}
