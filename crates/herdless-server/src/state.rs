@@ -102,6 +102,8 @@ struct Session {
     password: [u8; 32],
     timeout: Duration,
     last_heard: Instant,
+    /// When it is to be looked at: its only entry in `State::due`.
+    due: Instant,
     link: Option<u64>,
 }
 
@@ -229,8 +231,9 @@ impl State {
         self.sessions.clear();
         self.due.clear();
         for (id, SessionRecord { timeout, password }) in loaded.sessions {
-            self.due.insert((now + timeout, id));
-            self.sessions.insert(id, Session { password, timeout, last_heard: now, link: None });
+            let due = now + timeout;
+            self.due.insert((due, id));
+            self.sessions.insert(id, Session { password, timeout, last_heard: now, due, link: None });
         }
     }
 

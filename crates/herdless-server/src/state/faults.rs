@@ -327,6 +327,37 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_in_the_timer_once_and_only_while_it_is_open() {
+        shared().state.with(|state| {
+            let connect = |state: &mut State, session_id, password| {
+                let link = state.open_link(([127, 0, 0, 1], 1).into()).unwrap();
+                let (last_zxid_seen, timeout_ms, read_only) = (0, 10_000, None);
+                let asked = ConnectRequest { last_zxid_seen, timeout_ms, session_id, password, read_only };
+                receive(state, link, &mut frame(|w| asked.write(w)));
+                let mut out = BytesMut::new();
+                state.take_output(link, &mut out, std::task::Waker::noop());
+                (link, i64::from_be_bytes(out[12..20].try_into().unwrap()), out[24..40].try_into().unwrap())
+            };
+            let (mut link, session, password) = connect(state, 0, [0; 16]);
+            for _ in 0..10 {
+                (link, _, _) = connect(state, session, password);
+                assert_eq!(state.due.len(), 1);
+            }
+            // It closes itself.
+            let mut closing = frame(|w| {
+                w.int(1);
+                w.int(-11);
+            });
+            receive(state, link, &mut closing);
+            assert_eq!((state.sessions().count(), state.due.len()), (0, 0));
+            let (_, session, _) = connect(state, 0, [0; 16]);
+            let (is_there, wakers) = state.expire_now(SessionId(session));
+            wakers.wake();
+            assert!(is_there && state.due.is_empty());
+        });
+    }
+
+    #[test]
     fn no_session_ends_because_the_server_is_late() {
         shared().state.with(|state| {
             let link = state.open_link(([127, 0, 0, 1], 1).into()).unwrap();

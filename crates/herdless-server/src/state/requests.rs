@@ -161,7 +161,7 @@ impl State {
         }
         if matches!(outcome, Ok(Reply::Closed)) {
             self.meter.session(Life::Closed);
-            self.sessions.remove(&session);
+            self.remove_session(session);
             self.close_later(id, wakers);
         }
     }

@@ -96,7 +96,9 @@ impl State {
             password,
             read_only: connect.read_only.map(|_| false),
         };
-        self.due.insert((now + timeout, session));
+        self.due.remove(&(record.due, session));
+        record.due = now + timeout;
+        self.due.insert((record.due, session));
         if let Some(link) = self.links.get_mut(&id) {
             link.session = Some(session);
             link.activity.operation = "SESS";
@@ -121,7 +123,8 @@ impl State {
             }
         };
         let password: [u8; 16] = rand::random();
-        let session = Session { password: Sha256::digest(password).into(), timeout, last_heard: now, link: None };
+        let session =
+            Session { password: Sha256::digest(password).into(), timeout, last_heard: now, due: now, link: None };
         self.sessions.insert(id, session);
         self.tree.open_session(id);
         (id, password)
@@ -193,13 +196,14 @@ impl State {
         let is_late = self.due.first().is_some_and(|(due, _)| now.saturating_duration_since(*due) > LATE);
         while let Some(&(due, id)) = self.due.first().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, id));
-            let Some(record) = self.sessions.get(&id) else {
+            let Some(record) = self.sessions.get_mut(&id) else {
                 continue;
             };
             // Whose replies wait for the disk may be read no further, so that no sign of life is seen: it is the server that is late.
             let waits = record.link.and_then(|link| self.links.get(&link)).is_some_and(|link| !link.held.is_empty());
             let end = if waits || is_late { now } else { record.last_heard } + record.timeout;
             if end > now {
+                record.due = end;
                 self.due.insert((end, id));
                 continue;
             }
@@ -209,9 +213,16 @@ impl State {
         wakers
     }
 
+    /// Forgets a session, which is not to be looked at any more.
+    pub(super) fn remove_session(&mut self, id: SessionId) -> Option<Session> {
+        let record = self.sessions.remove(&id)?;
+        self.due.remove(&(record.due, id));
+        Some(record)
+    }
+
     /// Ends a session that nobody is heard from any more.
     pub(super) fn end_session(&mut self, id: SessionId, wakers: &mut Wakers) {
-        let Some(record) = self.sessions.remove(&id) else {
+        let Some(record) = self.remove_session(id) else {
             return;
         };
         tracing::debug!(session = %id, "session expired");
