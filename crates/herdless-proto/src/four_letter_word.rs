@@ -35,7 +35,8 @@ words! {
     Dump = "dump";
     /// The server's surroundings.
     Envi = "envi";
-    /// Whether the server can write: `rw` or `ro`.
+    /// Whether the server belongs to a majority: `rw`, or `ro` where it serves reads without one. A server that stands alone always
+    /// says `rw`, also while its disk is full.
     Isro = "isro";
     /// Figures, each in a line of its own, for monitoring.
     Mntr = "mntr";
