@@ -201,6 +201,49 @@ fn nothing_is_missed_by_a_read_while_the_stream_above_it_is_taken_away() {
     assert_eq!(world.told().iter().filter(|seen| **seen == fired).count(), 1, "{:?}", world.told());
 }
 
+/// The next stream is on its way when it is known that the one on which a read counted is gone, and it does not stand for what
+/// was before it.
+#[test]
+fn nothing_is_missed_by_a_read_between_two_streams() {
+    for end in [None, Some(WatcherType::Any), Some(WatcherType::Data)] {
+        let (mut world, tokens) = watching(&[ALL]);
+        let remove = |kind| Request::RemoveWatches(RemoveWatches { path: path("/a"), kind });
+        world.hold = true;
+        let read = match end {
+            None => {
+                let read = world.submit(watch_children("/a"));
+                world.unwatch(tokens[0]);
+                read
+            }
+            // It takes away the watches of its kind that were left before it.
+            Some(WatcherType::Any) => {
+                world.submit(remove(WatcherType::Any));
+                world.submit(watch_children("/a"))
+            }
+            Some(kind) => {
+                let read = world.submit(watch_children("/a"));
+                world.submit(remove(kind));
+                read
+            }
+        };
+        world.settle();
+        world.other(node("/a/b")).unwrap();
+        let next = world.submit(add_watch("/a", ONE));
+        world.hold = false;
+        world.flush();
+        world.settle();
+        let fired = Seen::Fired(vec![read], Ok(event(EventKind::ChildrenChanged, "/a")));
+        assert_eq!(world.told().iter().filter(|seen| **seen == fired).count(), 1, "{end:?}: {:?}", world.told());
+        world.forget();
+        world.other(set("/a", "x")).unwrap();
+        world.settle();
+        assert_eq!(world.told(), [noticed(&[next], EventKind::DataChanged, "/a")]);
+        world.unwatch(next);
+        world.settle();
+        assert_eq!(world.tree.watch_count(), 0);
+    }
+}
+
 #[test]
 fn a_read_that_counted_on_a_refused_watch_gets_one_of_its_own() {
     let mut world = World::new();

@@ -299,7 +299,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
         };
         let watch = W::default();
         self.watches.add(kind, path.clone(), watch.clone());
-        if was_covered && !self.streams.cover(&path) {
+        if was_covered && !self.streams.stand(&path) {
             // The watch that was to tell is gone, or was refused.
             self.rearm_path(now, &path);
         }

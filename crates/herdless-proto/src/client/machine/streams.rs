@@ -44,6 +44,14 @@ impl Watched {
     fn is_wanted(&self) -> bool {
         !self.streams.is_empty() || !self.pending.is_empty()
     }
+
+    /// It is watched anew, with the mode that the server is then to have.
+    fn rearm(&mut self) -> AddWatchMode {
+        let recursive = AddWatchMode::PersistentRecursive;
+        let mode = if self.wants(recursive) { recursive } else { AddWatchMode::Persistent };
+        self.mode = Some(mode);
+        mode
+    }
 }
 
 /// An `AddWatch` on the wire.
@@ -60,6 +68,12 @@ impl Streams {
     /// Whether the server tells of everything that a read's watch is to tell, so that the read need not leave one.
     pub(super) fn cover(&self, path: &NodePath) -> bool {
         self.watched.get(path).is_some_and(Watched::is_wanted)
+    }
+
+    /// Whether the server does so by its replies so far. What it was asked for and has not answered it had not yet when it
+    /// answered the last.
+    pub(super) fn stand(&self, path: &NodePath) -> bool {
+        self.watched.get(path).is_some_and(|watched| watched.is_wanted() && watched.mode.is_some())
     }
 
     fn is_recursive(&self, path: &NodePath) -> bool {
@@ -134,12 +148,7 @@ impl Streams {
 
     /// The paths to be watched anew, with the mode that the server is then to have.
     pub(super) fn rearm(&mut self) -> impl Iterator<Item = (&NodePath, AddWatchMode)> {
-        self.watched.iter_mut().map(|(path, watched)| {
-            let recursive = AddWatchMode::PersistentRecursive;
-            let mode = if watched.wants(recursive) { recursive } else { AddWatchMode::Persistent };
-            watched.mode = Some(mode);
-            (path, mode)
-        })
+        self.watched.iter_mut().map(|(path, watched)| (path, watched.rearm()))
     }
 
     fn ids(&self) -> Vec<StreamId> {
@@ -225,14 +234,19 @@ impl<T, W: Clone + Default> Machine<T, W> {
             self.streams.remove(*stream);
         }
         self.notice(streams, Err(gone));
-        if *kind == WatcherType::Any
-            && let Some(watched) = self.streams.watched.get_mut(path)
-        {
-            watched.mode = None;
-        }
         // Of one kind servers leave different remains (3.8 the other half, 3.9 all of it), and a watch of another kind may
         // have counted on what is gone.
-        self.settle(now, path);
+        match self.streams.watched.get_mut(path) {
+            Some(watched) if watched.streams.is_empty() && watched.is_wanted() => {
+                watched.mode = None;
+                self.rearm_path(now, path);
+            }
+            Some(watched) if *kind == WatcherType::Any => {
+                watched.mode = None;
+                self.settle(now, path);
+            }
+            _ => self.settle(now, path),
+        }
     }
 
     /// What has happened, to all who watch.
@@ -267,16 +281,24 @@ impl<T, W: Clone + Default> Machine<T, W> {
     /// Leaves the watches on a path that fire once anew. What has happened since the last reply fires at once.
     pub(super) fn rearm_path(&mut self, now: Instant, path: &NodePath) {
         let of = |kind| if self.watches.has(kind, path) { vec![path.clone()] } else { Vec::new() };
-        let watches = SetWatches {
+        let mut watches = SetWatches {
             relative_zxid: self.last_zxid,
             data: of(WatchKind::Data),
             exists: of(WatchKind::Exists),
             children: of(WatchKind::Children),
             ..SetWatches::default()
         };
-        if self.is_up() && watches.iter().next().is_some() {
-            self.send_set_watches(now, &watches);
+        if !self.is_up() || watches.iter().next().is_none() {
+            return;
         }
+        // Where a stream is on its way the server has its watch by then, whose place the others would take.
+        if let Some(watched) = self.streams.watched.get_mut(path).filter(|watched| watched.is_wanted()) {
+            match watched.rearm() {
+                AddWatchMode::Persistent => watches.persistent = vec![path.clone()],
+                AddWatchMode::PersistentRecursive => watches.recursive = vec![path.clone()],
+            }
+        }
+        self.send_set_watches(now, &watches);
     }
 
     /// A request of the machine's own.
