@@ -292,6 +292,26 @@ fn the_server_is_asked_for_the_wider_of_two_and_for_less_when_that_is_given_up()
 }
 
 #[test]
+fn what_is_given_up_while_less_is_asked_for_leaves_nothing() {
+    for is_removed in [false, true] {
+        let (mut world, tokens) = watching(&[ALL, ONE]);
+        world.hold = true;
+        if is_removed {
+            world.submit(Request::RemoveWatches(RemoveWatches { path: path("/a"), kind: WatcherType::Any }));
+        }
+        world.unwatch(tokens[0]);
+        if !is_removed {
+            world.unwatch(tokens[1]);
+        }
+        world.settle();
+        world.hold = false;
+        world.flush();
+        world.settle();
+        assert_eq!(world.tree.watch_count(), 0);
+    }
+}
+
+#[test]
 fn what_is_given_up_while_there_is_no_connection_is_not_watched_anew() {
     let (mut world, tokens) = watching(&[ONE, ALL]);
     world.reachable = false;

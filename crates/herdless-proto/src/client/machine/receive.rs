@@ -253,7 +253,7 @@ impl<T, W: Clone + Default> Machine<T, W> {
             }
             Purpose::Unasked => {}
             Purpose::Removal => self.removal_answered(now, &outcome),
-            Purpose::Lessening(path) => self.lessened(path, &outcome),
+            Purpose::Lessening(path) => self.lessened(now, path, &outcome),
             Purpose::Errand(key) => self.advance_errand(now, key, outcome),
         }
         Ok(())

@@ -189,9 +189,14 @@ impl<T, W: Clone + Default> Machine<T, W> {
     }
 
     /// The server was asked for less, and has it.
-    pub(super) fn lessened(&mut self, path: NodePath, outcome: &Result<Reply, Error>) {
+    pub(super) fn lessened(&mut self, now: Instant, path: NodePath, outcome: &Result<Reply, Error>) {
         let mode = AddWatchMode::Persistent;
-        self.streams.answered(&Asked { path, mode, on_the_wire: mode }, outcome.is_ok());
+        let asked = Asked { path, mode, on_the_wire: mode };
+        self.streams.answered(&asked, outcome.is_ok());
+        // Where it is wanted still, and was refused, it would be asked for again and again.
+        if !self.streams.cover(&asked.path) {
+            self.settle(now, &asked.path);
+        }
     }
 
     /// Lets the server have no more on a path than somebody wants.
