@@ -24,8 +24,8 @@ use herdless_proto::MAX_FRAME;
 ///   `Throttled` (-127) what would leave more watches;
 /// - a *client that does not take what it is sent* is let go. Its session lives on, and it may come back.
 ///
-/// Time has no limit of its own. One connection's requests are carried out for 5 ms at a time, or for one request if that takes
-/// longer, and the others wait so long. A session does not end because the server was late.
+/// Time has no limit of its own. One connection's requests are carried out for 5 ms at a time, or for up to eight of them if those
+/// take longer, and the others wait so long. A session does not end because the server was late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections in all. More are closed at once. The default is 1,024; each takes a file descriptor.

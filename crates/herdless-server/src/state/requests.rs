@@ -80,8 +80,8 @@ impl State {
                 received.is_behind = true;
                 break;
             }
-            // The clock is not read for the usual single request.
-            if *answered > 0 && !buffer.is_empty() && now.elapsed() > LONGEST {
+            // The clock is not read for the usual single request, and of many behind the first and every eighth that follows.
+            if *answered % 8 == 1 && !buffer.is_empty() && now.elapsed() > LONGEST {
                 (received.is_behind, received.gives_way) = (true, true);
                 break;
             }
