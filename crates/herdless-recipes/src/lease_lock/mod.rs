@@ -81,7 +81,7 @@ use record::{Record, agreement};
 /// | the holder hangs, its session lives | the first in line removes it; its guard is invalid by then |
 /// | connection lost | no error, but the lease goes on running out; a renewal counts from when it was sent |
 /// | session expired, waiting | it starts again at the end of the line |
-/// | session expired, held | the guard is invalid before anybody else holds |
+/// | session expired, held | the guard is [invalid](LeaseGuard::is_valid) before anybody else holds |
 /// | a future or a guard is dropped | the node goes; after the grant was written it counts as an unclean end |
 /// | the first in line hangs before it holds | it is removed, and told so: `Refused(NoNode)` |
 ///
