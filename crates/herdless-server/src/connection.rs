@@ -157,7 +157,7 @@ impl Connection {
     /// that can be seen, as its pings are not read meanwhile.
     fn note_progress(&mut self) {
         if self.stall.take().is_some() {
-            self.seat.shared.state.with(|state| state.hear(self.seat.id));
+            self.seat.shared.state.with(|state| state.hear(self.seat.id, Instant::now()));
         }
     }
 

@@ -321,7 +321,7 @@ impl State {
         let is_done = is_closing && link.held.is_empty() && out.is_empty();
         if is_released {
             // From here on its silence is its own: so far it may have known of no session, or was not read from.
-            self.hear(id);
+            self.hear(id, Instant::now());
         }
         self.settle(id);
         match is_done {

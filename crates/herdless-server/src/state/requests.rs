@@ -117,10 +117,7 @@ impl State {
             self.record(id, requests as u64, now);
         }
         // Every frame is a sign of life, not only a ping.
-        let session = self.links.get(&id).and_then(|link| link.session);
-        if let Some(record) = session.and_then(|session| self.sessions.get_mut(&session)) {
-            record.last_heard = now;
-        }
+        self.hear(id, now);
         Ok(())
     }
 

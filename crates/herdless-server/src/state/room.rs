@@ -48,7 +48,7 @@ impl Link {
 impl State {
     /// Whether there is room for one more connection.
     pub(super) fn admits(&mut self, peer: SocketAddr) -> bool {
-        let address = peer.ip().to_canonical();
+        let address = peer.ip();
         let count = self.addresses.get(&address).copied().unwrap_or(0);
         let reason = if self.links.len() >= self.settings.limits.connections {
             Reason::Connections
@@ -65,7 +65,7 @@ impl State {
     /// A connection is gone, and what was held for it.
     pub(super) fn make_room(&mut self, link: &Link) {
         self.buffered -= link.load.counted;
-        let address = link.peer.ip().to_canonical();
+        let address = link.peer.ip();
         if let Some(count) = self.addresses.get_mut(&address) {
             *count -= 1;
             if *count == 0 {

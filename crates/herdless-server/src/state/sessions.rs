@@ -145,7 +145,7 @@ impl State {
         let (Some(record), Some(peer)) = (self.sessions.get(&id), peer) else {
             return Claim::Refused;
         };
-        let address = peer.ip().to_canonical();
+        let address = peer.ip();
         // Clients are heard from in each third of their timeout.
         let is_heard = record.link.is_some() && now.duration_since(record.last_heard) < record.timeout / 3;
         if is_heard && self.failures.are_too_many(address, self.settings.limits.wrong_passwords_per_second, now) {
@@ -165,11 +165,11 @@ impl State {
         Claim::Granted(id)
     }
 
-    /// A connection's client has shown that it lives, otherwise than by a frame.
-    pub(crate) fn hear(&mut self, id: u64) {
+    /// A connection's client has shown then that it lives.
+    pub(crate) fn hear(&mut self, id: u64, now: Instant) {
         let session = self.links.get(&id).and_then(|link| link.session);
         if let Some(record) = session.and_then(|session| self.sessions.get_mut(&session)) {
-            record.last_heard = Instant::now();
+            record.last_heard = now;
         }
     }
 
